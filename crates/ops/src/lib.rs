@@ -1,0 +1,199 @@
+//! Tensor mathematics that every part of Percept needs.
+//!
+//! Matrices are packed: a batch of sequences is one `[tokens, width]` tensor without padding, and host-side plans say which rows
+//! belong together. Legend: `n` tokens, `d` hidden width, `v` vocabulary.
+//!
+//! Each function picks its implementation by the device: fused kernels in the CPU backend's memory, or a composition of burn's
+//! operations anywhere else ([`composed`]). Both are the same function; the tests hold them together, in values and gradients.
+
+pub mod composed;
+mod cpu;
+mod kl;
+mod plan;
+mod sums;
+
+pub use kl::{KlEstimator, kl};
+pub use plan::{AttentionPlan, CachedRow, HeadShape, PlanGroup, RotaryTable, Row, Span};
+pub use sums::{masked_sum, pad_rows};
+
+use burn::tensor::{Device, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static FUSED: AtomicBool = AtomicBool::new(true);
+
+/// Switches the fused CPU kernels off (or on again) for the whole process: then every device computes by composition.
+///
+/// For finding out whether a kernel is at fault, and for tests.
+pub fn set_fused(on: bool) {
+    FUSED.store(on, Ordering::Relaxed);
+}
+
+/// Whether tensors of this device are computed by the fused CPU kernels.
+pub fn is_fused(device: &Device) -> bool {
+    use burn::backend::DispatchDevice;
+    #[allow(unreachable_patterns)] // there are other variants only when another backend is compiled in
+    let on_cpu = match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        _ => false,
+    };
+    on_cpu && FUSED.load(Ordering::Relaxed)
+}
+
+/// `x W^T (+ bias) (+ residual)`.
+///
+/// # Shapes
+/// `x` `[n, in]`, `weight` `[out, in]` (as in the checkpoint), `bias` `[1, out]`, `residual` `[n, out]`; result `[n, out]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    if !is_fused(&x.device()) {
+        return composed::linear(x, weight, bias, residual);
+    }
+    let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
+    match (bias, residual) {
+        (None, None) => cpu::apply2([x, weight], kernel),
+        (Some(a), None) | (None, Some(a)) => cpu::apply3([x, weight, a], kernel),
+        (Some(bias), Some(residual)) => cpu::apply4([x, weight, bias, residual], kernel),
+    }
+}
+
+/// `gamma * x / sqrt(mean(x^2) + epsilon)` over the last dimension.
+///
+/// # Shapes
+/// `x` `[n, d]`, `gamma` `[1, d]`; result `[n, d]`.
+pub fn rms_norm(x: Tensor<2>, gamma: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    if !is_fused(&x.device()) {
+        return composed::rms_norm(x, gamma, epsilon);
+    }
+    cpu::apply2([x, gamma], cpu::RmsNorm { epsilon })
+}
+
+/// `silu(gate) * up`.
+///
+/// # Shapes
+/// `gate_up` `[n, 2 f]`, the gate first; result `[n, f]`.
+pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
+    if !is_fused(&gate_up.device()) {
+        return composed::swiglu(gate_up);
+    }
+    cpu::apply1(gate_up, cpu::SwiGlu)
+}
+
+/// Rotary position embedding (halves of a head turned against each other) of the first `heads` heads of each row.
+///
+/// # Shapes
+/// `packed` `[n, width]` with `heads * 2 * table.half <= width`; result the same.
+pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
+    if !is_fused(&packed.device()) {
+        return composed::rotate(packed, table, heads);
+    }
+    cpu::apply1(packed, cpu::Rotate { table: table.clone(), heads })
+}
+
+/// Softmax attention of packed tokens, where the plan says which tokens see which.
+///
+/// # Shapes
+/// `packed` `[n, (heads + 2 kv_heads) * width]`: queries, keys, values; result `[n, heads * width]`.
+pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
+    if !is_fused(&packed.device()) {
+        return composed::attention(packed, plan, shape);
+    }
+    cpu::apply1(packed, cpu::Attention { plan: plan.clone(), shape })
+}
+
+/// Rows of a table, and of features where there are any, put together by index.
+///
+/// # Shapes
+/// `table` `[v, d]`, `features` `[m, d]`; result `[rows.len(), d]`.
+pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) -> Tensor<2> {
+    if !is_fused(&table.device()) {
+        return composed::gather(table, features, rows);
+    }
+    let sizes = [table.dims()[0], features.as_ref().map_or(0, |features| features.dims()[0])];
+    let kernel = cpu::Gather { rows: rows.clone(), sizes };
+    match features {
+        Some(features) => cpu::apply2([table, features], kernel),
+        None => cpu::apply1(table, kernel),
+    }
+}
+
+/// Log-probability of each target under softmax(hidden head^T / temperature), and the entropy of that distribution on request.
+///
+/// Logits exist for a block of rows at a time, in both passes.
+///
+/// # Shapes
+/// `hidden` `[n, d]`, `head` `[v, d]`, `targets` `n`; result `[n, 1]`, or `[n, 2]` with entropies (nats) in the second column.
+pub fn token_log_probs(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, temperature: f32, entropy: bool) -> Tensor<2> {
+    assert!(temperature > 0.0, "a temperature above 0 was expected, not {temperature}");
+    let vocabulary = head.dims()[0];
+    assert!(targets.iter().all(|&id| (id as usize) < vocabulary), "a target lies outside the vocabulary of {vocabulary}");
+    if !is_fused(&hidden.device()) {
+        return composed::token_log_probs(hidden, head, targets, temperature, entropy);
+    }
+    cpu::apply2([hidden, head], cpu::TokenLogProbs { targets: targets.clone(), temperature, entropy })
+}
+
+/// Keys and values for decoding: prompts once, and room for each row's own tokens.
+#[derive(Debug)]
+pub struct KeyValueCache {
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    Host(cpu::HostCache),
+    Device(composed::DeviceCache),
+}
+
+impl KeyValueCache {
+    /// An empty cache for `layers` layers and `rows` rows of at most `tokens` tokens beyond their prompt.
+    pub fn new(shape: HeadShape, layers: usize, rows: usize, tokens: usize, device: &Device) -> Self {
+        let store = if is_fused(device) {
+            Store::Host(cpu::HostCache::new(shape, layers, rows, tokens))
+        } else {
+            Store::Device(composed::DeviceCache::new(shape, layers, rows, tokens, device))
+        };
+        Self { store }
+    }
+
+    /// Keeps the keys and values of a prompt (named by a number of the caller's) in one layer.
+    ///
+    /// # Shapes
+    /// `packed` `[tokens, packed]`, rotated.
+    pub fn insert(&mut self, layer: usize, prompt: usize, packed: Tensor<2>) {
+        match &mut self.store {
+            Store::Host(cache) => cache.insert(layer, prompt, &host(packed)),
+            Store::Device(cache) => cache.insert(layer, prompt, packed),
+        }
+    }
+
+    /// Forgets a prompt in all layers.
+    pub fn remove(&mut self, prompt: usize) {
+        match &mut self.store {
+            Store::Host(cache) => cache.remove(prompt),
+            Store::Device(cache) => cache.remove(prompt),
+        }
+    }
+
+    /// Appends the new token of each row and attends to its prompt and its own tokens.
+    ///
+    /// # Shapes
+    /// `packed` `[rows, packed]`, rotated; result `[rows, heads * width]`.
+    pub fn attend(&mut self, layer: usize, packed: Tensor<2>, rows: &[CachedRow]) -> Tensor<2> {
+        match &mut self.store {
+            Store::Host(cache) => {
+                let output = cpu::decode(cache, layer, &host(packed), rows);
+                Tensor::from_primitive::<burn::backend::Flex>(output.into_tensor())
+            }
+            Store::Device(cache) => cache.attend(layer, packed, rows),
+        }
+    }
+}
+
+/// The tensor's memory on the CPU backend.
+fn host(tensor: Tensor<2>) -> cpu::Matrix {
+    let primitive = tensor.try_into_primitive::<burn::backend::Flex>();
+    cpu::Matrix::new(primitive.expect("decoding takes tensors of the CPU backend without gradient"))
+}
+
+#[cfg(test)]
+mod agreement;

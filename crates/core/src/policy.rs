@@ -1,0 +1,123 @@
+//! What the network believes about tokens, given pictures.
+
+use crate::task::Prompt;
+use crate::view::Image;
+use burn::tensor::{Device, Tensor};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A weight matrix (or a vector, as one row) with the tensors of the checkpoint that it holds.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    pub value: Tensor<2>,
+    pub pieces: Vec<Piece>,
+    pub trainable: bool,
+}
+
+/// A tensor of the checkpoint inside a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Name in the checkpoint's files.
+    pub name: String,
+    /// Shape in the checkpoint's files.
+    pub shape: Vec<usize>,
+    /// Its values among the parameter's, row by row.
+    pub range: Range<usize>,
+}
+
+/// Responses to one prompt that are to be scored together.
+#[derive(Clone, Debug)]
+pub struct ScoringGroup {
+    pub prompt: Arc<Prompt>,
+    pub image: Image,
+    /// Token ids of each response; none is empty.
+    pub responses: Vec<Arc<[u32]>>,
+}
+
+/// What is wanted of a scoring.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoreRequest {
+    /// Logits are divided by this.
+    pub temperature: f32,
+    /// Whether the entropy is wanted, too.
+    pub entropy: bool,
+}
+
+/// A language model that sees, for training and for sampling alike.
+pub trait Policy: Send + Sync {
+    fn device(&self) -> Device;
+
+    fn vocabulary(&self) -> usize;
+
+    /// All parameters, always in the same order.
+    fn parameters(&self) -> Vec<&Parameter>;
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter>;
+
+    /// The same weights without gradient; memory is shared until they are replaced.
+    fn freeze(&self) -> FrozenPolicy;
+
+    /// Log-probability (and entropy) of every response token, packed in order of groups, responses, tokens.
+    ///
+    /// A prompt is computed once for all its responses.
+    ///
+    /// # Shapes
+    /// `[n, 1]`, or `[n, 2]` with entropies in the second column.
+    fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2>;
+
+    /// A decoder for at most `rows` responses at once, each of at most `tokens` tokens.
+    fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_>;
+}
+
+/// A response that takes one more token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeRow {
+    /// The row's place in the cache, below the decoder's `rows`.
+    pub slot: usize,
+    /// Its prompt, by the number given to [`Decoder::prefill`].
+    pub prompt: usize,
+    /// The response's newest token.
+    pub token: u32,
+    /// Tokens of the response before this one.
+    pub length: usize,
+}
+
+/// Token-by-token computation with cached keys and values.
+pub trait Decoder {
+    /// Computes prompts once, under numbers of the caller's, and gives the logits of the first response token.
+    ///
+    /// # Shapes
+    /// `[prompts, vocabulary]`
+    fn prefill(&mut self, prompts: &[(usize, &Prompt)]) -> Tensor<2>;
+
+    /// Logits of the token that follows each row.
+    ///
+    /// # Shapes
+    /// `[rows, vocabulary]`
+    fn step(&mut self, rows: &[DecodeRow]) -> Tensor<2>;
+
+    /// Frees a prompt's memory.
+    fn forget(&mut self, prompt: usize);
+}
+
+/// A policy without gradient: the only kind that samplers take.
+pub struct FrozenPolicy(Box<dyn Policy>);
+
+impl FrozenPolicy {
+    /// Wraps a policy whose parameters carry no gradient.
+    ///
+    /// # Panics
+    /// When one does.
+    pub fn new(policy: Box<dyn Policy>) -> Self {
+        assert!(!policy.device().is_autodiff(), "a frozen policy's parameters live on a device without gradient");
+        Self(policy)
+    }
+}
+
+impl std::ops::Deref for FrozenPolicy {
+    type Target = dyn Policy;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}

@@ -1,0 +1,319 @@
+//! Attention over packed tokens, group-shaped: each span of tokens sees a shared prefix and itself.
+//!
+//! A tile of query rows is scored against the prefix in one product, whatever number of responses lie in it, and against each
+//! response's own keys in a small one. Only the logarithm of each softmax's denominator is kept; the backward pass computes a
+//! tile's probabilities again (Dao et al., FlashAttention), so memory grows linearly with length.
+
+use super::bridge::{Kernel, Saved};
+use super::math::{dot, exp, max, vectorized};
+use super::matrix::{Matrix, Shared, View, product, uninitialized};
+use crate::{AttentionPlan, HeadShape};
+use gemm::Parallelism;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Input: queries, keys and values side by side, `[n, (heads + 2 kv_heads) * width]`; result `[n, heads * width]`.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    pub(crate) plan: Arc<AttentionPlan>,
+    pub(crate) shape: HeadShape,
+}
+
+/// Query rows worked on at once, at most (unless one response is longer).
+const TILE: usize = 256;
+
+/// Consecutive query rows that see the same prefix.
+struct Tile {
+    rows: Range<usize>,
+    prefix: Range<usize>,
+    pieces: Vec<Piece>,
+}
+
+/// Query rows of one span inside a tile, and the keys of the span that they can see.
+struct Piece {
+    rows: Range<usize>,
+    keys: Range<usize>,
+}
+
+/// Cuts a group's spans into tiles.
+fn tiles(plan: &AttentionPlan, group: usize) -> Vec<Tile> {
+    let mut tiles: Vec<Tile> = Vec::new();
+    for span in &plan.groups[group].spans {
+        let mut from = span.rows.start;
+        while from < span.rows.end {
+            let to = span.rows.end.min(from + TILE);
+            let keys = if plan.causal { span.rows.start..to } else { span.rows.clone() };
+            let piece = Piece { rows: from..to, keys };
+            let joins = tiles.last().is_some_and(|tile| {
+                tile.prefix == span.prefix && tile.rows.end == from && to - tile.rows.start <= TILE
+            });
+            if joins {
+                let tile = tiles.last_mut().expect("there is a tile to join");
+                tile.rows.end = to;
+                tile.pieces.push(piece);
+            } else {
+                tiles.push(Tile { rows: from..to, prefix: span.prefix.clone(), pieces: vec![piece] });
+            }
+            from = to;
+        }
+    }
+    tiles
+}
+
+impl Tile {
+    /// Columns of the tile's score matrix: the prefix, then the longest own part.
+    fn columns(&self) -> usize {
+        self.prefix.len() + self.pieces.iter().map(|piece| piece.keys.len()).max().unwrap_or(0)
+    }
+
+    /// Scores that row `row` may look at in a piece.
+    fn visible(&self, piece: &Piece, row: usize, causal: bool) -> usize {
+        let own = if causal { row + 1 - piece.keys.start } else { piece.keys.len() };
+        self.prefix.len() + own
+    }
+}
+
+/// One head's columns in the packed projection.
+#[derive(Clone, Copy)]
+struct Columns {
+    query: usize,
+    key: usize,
+    value: usize,
+    stride: usize,
+    width: usize,
+}
+
+impl Columns {
+    fn new(shape: HeadShape, head: usize) -> Self {
+        let pair = head / (shape.heads / shape.kv_heads);
+        Self {
+            query: head * shape.width,
+            key: (shape.heads + pair) * shape.width,
+            value: (shape.heads + shape.kv_heads + pair) * shape.width,
+            stride: shape.packed(),
+            width: shape.width,
+        }
+    }
+}
+
+/// `target[rows of the tile, columns] = scale * left [prefix ; own keys]^T`, left rows starting at `left`.
+fn against_keys(tile: &Tile, left: View, source: &[f32], (offset, stride): (usize, usize), width: usize, scale: f32, target: &mut [f32]) {
+    let columns = tile.columns();
+    let rows = tile.rows.len();
+    let at = |row: usize| View::rows(source, row * stride + offset, stride).transposed();
+    // SAFETY: `target` has rows x columns values, and each product stays inside.
+    unsafe {
+        if !tile.prefix.is_empty() {
+            let sizes = (rows, tile.prefix.len(), width);
+            let right = at(tile.prefix.start);
+            product(sizes, target.as_mut_ptr(), columns, false, left, right, scale, Parallelism::None);
+        }
+        for piece in &tile.pieces {
+            let first = piece.rows.start - tile.rows.start;
+            let left = View { pointer: left.pointer.add(first * left.row), ..left };
+            let target = target.as_mut_ptr().add(first * columns + tile.prefix.len());
+            let sizes = (piece.rows.len(), piece.keys.len(), width);
+            product(sizes, target, columns, false, left, at(piece.keys.start), scale, Parallelism::None);
+        }
+    }
+}
+
+/// `target[rows of the tile] (+)= scores [prefix ; own rows of source]`.
+fn times_values(tile: &Tile, scores: &[f32], source: &[f32], (offset, stride): (usize, usize), width: usize, target: *mut f32, target_stride: usize) {
+    let columns = tile.columns();
+    let at = |row: usize| View::rows(source, row * stride + offset, stride);
+    let has_prefix = !tile.prefix.is_empty();
+    // SAFETY: `target` is the tile's part of the result, written by this task alone.
+    unsafe {
+        if has_prefix {
+            let sizes = (tile.rows.len(), width, tile.prefix.len());
+            let left = View::rows(scores, 0, columns);
+            product(sizes, target, target_stride, false, left, at(tile.prefix.start), 1.0, Parallelism::None);
+        }
+        for piece in &tile.pieces {
+            let first = piece.rows.start - tile.rows.start;
+            let left = View::rows(scores, first * columns + tile.prefix.len(), columns);
+            let sizes = (piece.rows.len(), width, piece.keys.len());
+            let target = target.add(first * target_stride);
+            product(sizes, target, target_stride, has_prefix, left, at(piece.keys.start), 1.0, Parallelism::None);
+        }
+    }
+}
+
+/// `target[keys] += scores^T rows`, for keys of the prefix and of each piece; `target` is addressed by token.
+fn into_keys(tile: &Tile, scores: &[f32], rows: View, target: Shared, (offset, stride): (usize, usize), width: usize) {
+    let columns = tile.columns();
+    let at = |row: usize| target.at(row * stride + offset);
+    // SAFETY: these columns of the group's tokens are written by this task alone.
+    unsafe {
+        if !tile.prefix.is_empty() {
+            let sizes = (tile.prefix.len(), width, tile.rows.len());
+            let left = View::rows(scores, 0, columns).transposed();
+            product(sizes, at(tile.prefix.start), stride, true, left, rows, 1.0, Parallelism::None);
+        }
+        for piece in &tile.pieces {
+            let first = piece.rows.start - tile.rows.start;
+            let left = View::rows(scores, first * columns + tile.prefix.len(), columns).transposed();
+            let right = View { pointer: rows.pointer.add(first * rows.row), ..rows };
+            let sizes = (piece.keys.len(), width, piece.rows.len());
+            product(sizes, at(piece.keys.start), stride, true, left, right, 1.0, Parallelism::None);
+        }
+    }
+}
+
+impl Attention {
+    /// Softmax of the visible scores of each row, zeros behind them; logarithms of the denominators by row.
+    fn softmax(&self, tile: &Tile, scores: &mut [f32], mut log_sum: impl FnMut(usize, f32)) {
+        let columns = tile.columns();
+        for piece in &tile.pieces {
+            let used = tile.prefix.len() + piece.keys.len();
+            for row in piece.rows.clone() {
+                let at = (row - tile.rows.start) * columns;
+                let visible = tile.visible(piece, row, self.plan.causal);
+                let scores = &mut scores[at..at + used];
+                let logarithm = vectorized(
+                    #[inline(always)]
+                    || {
+                        let (seen, hidden) = scores.split_at_mut(visible);
+                        let largest = max(seen);
+                        for score in seen.iter_mut() {
+                            *score = exp(*score - largest);
+                        }
+                        let total = super::math::sum(seen);
+                        let scale = 1.0 / total;
+                        seen.iter_mut().for_each(|score| *score *= scale);
+                        hidden.fill(0.0);
+                        largest + total.ln()
+                    },
+                );
+                log_sum(row, logarithm);
+            }
+        }
+    }
+
+    /// A tile's probabilities from its scores and the kept logarithms, and zeros behind what a row can see.
+    fn probabilities(&self, tile: &Tile, scores: &mut [f32], log_sum: impl Fn(usize) -> f32) {
+        let columns = tile.columns();
+        for piece in &tile.pieces {
+            let used = tile.prefix.len() + piece.keys.len();
+            for row in piece.rows.clone() {
+                let at = (row - tile.rows.start) * columns;
+                let (visible, log_sum) = (tile.visible(piece, row, self.plan.causal), log_sum(row));
+                let (seen, hidden) = scores[at..at + used].split_at_mut(visible);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        seen.iter_mut().for_each(|score| *score = exp(*score - log_sum));
+                        hidden.fill(0.0);
+                    },
+                );
+            }
+        }
+    }
+
+    /// Turns the gradient with respect to probabilities into that with respect to scores: p (dp - sum(p dp)) scale.
+    ///
+    /// The sum over keys is the inner product of the head's output `y` and its gradient `dy`, rows of `stride` values.
+    fn scores_gradient(&self, tile: &Tile, (p, dp): (&[f32], &mut [f32]), (dy, y): (&[f32], &[f32]), stride: usize) {
+        let (columns, width) = (tile.columns(), self.shape.width);
+        let scale = self.shape.scale();
+        for piece in &tile.pieces {
+            let used = tile.prefix.len() + piece.keys.len();
+            for row in piece.rows.clone() {
+                let at = (row - tile.rows.start) * columns;
+                let (p, dp) = (&p[at..at + used], &mut dp[at..at + used]);
+                let (dy, y) = (&dy[row * stride..row * stride + width], &y[row * stride..row * stride + width]);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let inner = dot(dy, y);
+                        for (dp, p) in dp.iter_mut().zip(p) {
+                            *dp = p * (*dp - inner) * scale;
+                        }
+                    },
+                );
+            }
+        }
+    }
+}
+
+impl Kernel<1> for Attention {
+    fn keeps(&self) -> [bool; 1] {
+        [true]
+    }
+
+    fn keeps_output(&self) -> bool {
+        true
+    }
+
+    /// The numbers kept are the logarithms of the denominators, `[n, heads]`.
+    fn forward(&self, [packed]: [Matrix; 1], tracked: bool) -> (Matrix, Vec<f32>) {
+        let (n, shape) = (packed.rows, self.shape);
+        assert_eq!(packed.columns, shape.packed(), "queries, keys and values of {shape:?}");
+        assert_eq!(n, self.plan.tokens, "tokens of the plan");
+        let outputs = shape.heads * shape.width;
+        let mut output = uninitialized(n * outputs);
+        let mut logarithms = uninitialized(if tracked { n * shape.heads } else { 0 });
+        let (target, kept) = (Shared(output.as_mut_ptr()), Shared(logarithms.as_mut_ptr()));
+        let source = packed.values();
+        let work: Vec<(Tile, usize)> = (0..self.plan.groups.len())
+            .flat_map(|group| (0..shape.heads).flat_map(move |head| tiles(&self.plan, group).into_iter().map(move |tile| (tile, head))))
+            .collect();
+        work.par_iter().for_each_init(Vec::new, |scratch: &mut Vec<f32>, (tile, head)| {
+            let columns = Columns::new(shape, *head);
+            let size = tile.rows.len() * tile.columns();
+            if scratch.len() < size {
+                *scratch = uninitialized(size);
+            }
+            let scores = &mut scratch[..size];
+            let queries = View::rows(source, tile.rows.start * columns.stride + columns.query, columns.stride);
+            against_keys(tile, queries, source, (columns.key, columns.stride), columns.width, shape.scale(), scores);
+            self.softmax(tile, scores, |row, logarithm| {
+                if tracked {
+                    // SAFETY: each row and head belongs to one task.
+                    unsafe { *kept.at(row * shape.heads + head) = logarithm };
+                }
+            });
+            let target = target.at(tile.rows.start * outputs + head * shape.width);
+            times_values(tile, scores, source, (columns.value, columns.stride), columns.width, target, outputs);
+        });
+        (Matrix::from_vec(output, n, outputs), logarithms)
+    }
+
+    fn backward(&self, saved: Saved<1>, gradient: Matrix, _: [bool; 1]) -> [Option<Matrix>; 1] {
+        let (packed, shape) = (saved.input(0), self.shape);
+        let output = saved.output.as_ref().expect("the kernel keeps its output");
+        let (n, outputs) = (packed.rows, shape.heads * shape.width);
+        let mut dpacked = vec![0f32; n * shape.packed()];
+        let target = Shared(dpacked.as_mut_ptr());
+        let (source, dy, y) = (packed.values(), gradient.values(), output.values());
+        let work: Vec<(usize, usize)> =
+            (0..self.plan.groups.len()).flat_map(|group| (0..shape.kv_heads).map(move |pair| (group, pair))).collect();
+        let repeat = shape.heads / shape.kv_heads;
+        work.par_iter().for_each_init(Vec::new, |scratch: &mut Vec<f32>, &(group, pair)| {
+            for tile in tiles(&self.plan, group) {
+                let size = tile.rows.len() * tile.columns();
+                if scratch.len() < 2 * size {
+                    *scratch = uninitialized(2 * size);
+                }
+                let (scores, dscores) = scratch[..2 * size].split_at_mut(size);
+                for head in pair * repeat..(pair + 1) * repeat {
+                    let at = Columns::new(shape, head);
+                    let queries = View::rows(source, tile.rows.start * at.stride + at.query, at.stride);
+                    let upstream = View::rows(dy, tile.rows.start * outputs + head * shape.width, outputs);
+                    against_keys(&tile, queries, source, (at.key, at.stride), at.width, shape.scale(), scores);
+                    self.probabilities(&tile, scores, |row| saved.numbers[row * shape.heads + head]);
+                    into_keys(&tile, scores, upstream, target, (at.value, at.stride), at.width);
+                    against_keys(&tile, upstream, source, (at.value, at.stride), at.width, 1.0, dscores);
+                    let first = head * shape.width;
+                    self.scores_gradient(&tile, (scores, dscores), (&dy[first..], &y[first..]), outputs);
+                    let dqueries = target.at(tile.rows.start * at.stride + at.query);
+                    times_values(&tile, dscores, source, (at.key, at.stride), at.width, dqueries, at.stride);
+                    into_keys(&tile, dscores, queries, target, (at.key, at.stride), at.width);
+                }
+            }
+        });
+        [Some(Matrix::from_vec(dpacked, n, shape.packed()))]
+    }
+}

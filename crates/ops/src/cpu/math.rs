@@ -1,0 +1,126 @@
+//! Exponentials that the compiler turns into vector instructions.
+
+/// Runs a loop compiled for the widest vectors of this processor.
+///
+/// The closure's body is inlined into a function compiled with the processor's features, so plain loops over slices become vector
+/// code; write it `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
+    struct Body<F>(F);
+    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
+        type Output = R;
+        #[inline(always)]
+        fn call(self) -> R {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Body(body))
+}
+
+/// e^x within 2 units in the last place; 0 below -87.3 (where the result is no longer a normal number).
+///
+/// Cody-Waite reduction to |r| <= ln 2 / 2 and a polynomial of degree 6, without branches.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to the nearest integer
+    let clamped = x.clamp(-88.0, 88.7);
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, MAGIC);
+    let n = shifted - MAGIC;
+    let r = n.mul_add(-0.693_359_4, clamped);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let p = 1.388_967_6e-3f32;
+    let p = p.mul_add(r, 8.333_452e-3);
+    let p = p.mul_add(r, 4.166_66e-2);
+    let p = p.mul_add(r, 1.666_666_6e-1);
+    let p = p.mul_add(r, 0.5);
+    let p = (p * r).mul_add(r, r) + 1.0;
+    let scale = f32::from_bits((shifted.to_bits().wrapping_sub(MAGIC.to_bits()).wrapping_add(127)) << 23);
+    if x < -87.3 { 0.0 } else { p * scale }
+}
+
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+const LANES: usize = 16;
+
+/// Sum in a fixed order (16 partial sums), whatever the vector width.
+#[inline(always)]
+pub(crate) fn sum(values: &[f32]) -> f32 {
+    let mut partial = [0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            partial[lane] += chunk[lane];
+        }
+    }
+    fold(partial) + rest.iter().sum::<f32>()
+}
+
+/// Inner product in a fixed order.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut partial = [0f32; LANES];
+    let (x, y) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = x.remainder().iter().zip(y.remainder()).map(|(a, b)| a * b).sum();
+    for (x, y) in x.zip(y) {
+        for lane in 0..LANES {
+            partial[lane] = x[lane].mul_add(y[lane], partial[lane]);
+        }
+    }
+    fold(partial) + rest
+}
+
+/// Largest value; negative infinity for none.
+#[inline(always)]
+pub(crate) fn max(values: &[f32]) -> f32 {
+    let mut partial = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            partial[lane] = if chunk[lane] > partial[lane] { chunk[lane] } else { partial[lane] };
+        }
+    }
+    partial.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
+#[inline(always)]
+fn fold(mut partial: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            partial[lane] += partial[lane + width];
+        }
+        width /= 2;
+    }
+    partial[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponential_is_within_two_units_in_the_last_place() {
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((got / want - 1.0).abs() < 2.4e-7, "exp({x}) = {got}, not {want}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn reductions() {
+        let a: Vec<f32> = (0..37).map(|i| (i as f32 - 11.0) * 0.5).collect();
+        assert_eq!(sum(&a), a.iter().sum::<f32>());
+        assert_eq!(max(&a), 12.5);
+        assert_eq!(max(&[]), f32::NEG_INFINITY);
+        assert_eq!(dot(&a, &a), a.iter().map(|x| x * x).sum::<f32>());
+    }
+}
