@@ -1,0 +1,66 @@
+//! Vision-language model families: a folder each, and the layers that families share in `common`.
+//!
+//! Everything above knows a model only as a [`Policy`]. A new family is a folder with the same four files and a line in
+//! [`FAMILIES`].
+
+mod common;
+mod error;
+pub mod qwen2_5_vl;
+mod save;
+
+pub use common::Freeze;
+pub use error::ModelError;
+pub use save::save;
+
+use burn::tensor::Device;
+use percept_core::Policy;
+use std::path::Path;
+
+/// Ids that a model's configuration gives a meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialIds {
+    pub image: u32,
+    pub video: Option<u32>,
+}
+
+/// A family: how to open a checkpoint of it.
+struct Family {
+    model_type: &'static str,
+    load: fn(&Path, &Device, &Freeze) -> Result<Box<dyn Policy>, ModelError>,
+    special_ids: fn(&Path) -> Result<SpecialIds, ModelError>,
+}
+
+/// The families that are known, by `model_type` of config.json.
+const FAMILIES: &[Family] = &[Family {
+    model_type: "qwen2_5_vl",
+    load: qwen2_5_vl::load,
+    special_ids: |folder| Ok(qwen2_5_vl::Config::from_folder(folder)?.special_ids()),
+}];
+
+/// Loads the checkpoint in `folder` onto a device; on an autodiff device its parameters take gradients, but for those that
+/// `freeze` names.
+///
+/// # Errors
+/// When the folder is not a checkpoint of a known family, or its files are damaged or do not fit its configuration.
+pub fn load(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
+    (family(folder)?.load)(folder, device, freeze)
+}
+
+/// The special ids of the checkpoint in `folder`.
+///
+/// # Errors
+/// As [`load`].
+pub fn special_ids(folder: &Path) -> Result<SpecialIds, ModelError> {
+    (family(folder)?.special_ids)(folder)
+}
+
+fn family(folder: &Path) -> Result<&'static Family, ModelError> {
+    let path = folder.join("config.json");
+    let config = common::read_json(&path)?;
+    let found = config.get("model_type").and_then(|value| value.as_str()).unwrap_or("(none)").to_owned();
+    let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
+    FAMILIES
+        .iter()
+        .find(|family| family.model_type == found)
+        .ok_or_else(|| ModelError::UnknownFamily { path, found, known: known() })
+}

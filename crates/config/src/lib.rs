@@ -1,0 +1,38 @@
+//! The configuration of a run: one TOML file, typed, strict, and layered.
+//!
+//! Four layers, each above the one before: built-in defaults (the values of the PAPO paper and its scripts,
+//! arXiv 2507.06448), the file, environment variables `PERCEPT__SECTION__KEY`, and `--set section.key=value`.
+//! [`RunConfig::load`] merges them, refuses what it does not know (with the place it came from and the nearest key it
+//! does know) and checks that the values agree with each other. What is resolved can be written with
+//! [`RunConfig::to_toml`] and loaded again unchanged.
+//!
+//! Sections that belong to somebody else (`[objective]`, `[data.corruption]`, the entries of `reward.verifiers`) are
+//! kept as tables: their owners give them a type with [`RunConfig::section`] or [`parse_section`].
+
+mod data;
+mod device;
+mod error;
+mod layers;
+mod model;
+mod optimizer;
+mod plan;
+mod reward;
+mod run;
+mod sampling;
+mod section;
+mod strict;
+mod suggest;
+mod trainer;
+mod validate;
+
+pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
+pub use device::{Backend, DeviceConfig};
+pub use error::ConfigError;
+pub use model::{ModelConfig, SaveDtype};
+pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
+pub use plan::{BatchPlan, SftPlan};
+pub use reward::RewardConfig;
+pub use run::RunConfig;
+pub use sampling::{RolloutConfig, ValidationConfig};
+pub use section::{kind_of, parse_section, unknown_kind};
+pub use trainer::{SftConfig, TrainerConfig};

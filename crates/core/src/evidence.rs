@@ -21,6 +21,8 @@ pub struct Evidence {
     pub mask: Tensor<2>,
     /// 1 for rows whose prompt has a picture, else 0: `[rows, 1]`.
     pub has_picture: Tensor<2>,
+    /// 1 for responses that were verified as right (accuracy above 0.1), else 0: `[rows, 1]`.
+    pub correct: Tensor<2>,
     pub counts: Counts,
     pub progress: Progress,
 }

@@ -14,7 +14,7 @@ pub struct PicturePatches {
 /// A question with its pictures, tokenized; image placeholders are expanded to one token for each merged patch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
-    /// Names the prompt in random streams: the row of the data set.
+    /// Names the prompt in random streams; unique among the prompts of a step.
     pub id: u64,
     pub tokens: Vec<u32>,
     pub pictures: Vec<PicturePatches>,

@@ -7,11 +7,13 @@
 //! operations anywhere else ([`composed`]). Both are the same function; the tests hold them together, in values and gradients.
 
 pub mod composed;
+mod adamw;
 mod cpu;
 mod kl;
 mod plan;
 mod sums;
 
+pub use adamw::{AdamW, adamw};
 pub use kl::{KlEstimator, kl};
 pub use plan::{AttentionPlan, CachedRow, HeadShape, PlanGroup, RotaryTable, Row, Span};
 pub use sums::{masked_sum, pad_rows};

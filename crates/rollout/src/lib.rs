@@ -1,0 +1,7 @@
+//! Samplers: which responses the policy gives.
+
+mod choose;
+mod engine;
+
+pub use choose::{Choice, choose};
+pub use engine::InProcess;

@@ -1,0 +1,35 @@
+//! Collects verified responses and improves the policy with them.
+//!
+//! Read `step.rs` first: it is one training step, top to bottom. Nothing here knows which objective runs: an objective declares the
+//! views it needs, and the trainer computes them.
+
+mod batch;
+mod checkpoint;
+mod error;
+mod evaluate;
+mod memory;
+mod metrics;
+mod optimizer;
+mod refill;
+mod run;
+mod seams;
+mod settings;
+mod sft;
+mod step;
+mod update;
+mod views;
+
+pub use batch::{Batch, CollectedGroup};
+pub use checkpoint::{Checkpoint, State, find_resume, read_pointer};
+pub use error::TrainError;
+pub use evaluate::{Evaluation, RowResult, evaluate, pass_at_k};
+pub use memory::peak_rss_mib;
+pub use metrics::{Metrics, MetricsFile};
+pub use optimizer::Optimizer;
+pub use refill::{Progress as RefillProgress, Refill};
+pub use run::{Outcome, Run};
+pub use seams::{Grade, Grader, SavePolicy, TaskSource};
+pub use settings::{OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
+pub use sft::SftRun;
+pub use step::{Collector, Phases};
+pub use update::{UpdateReport, Updater};

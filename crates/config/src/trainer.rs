@@ -1,0 +1,84 @@
+//! `[trainer]` and `[sft]`: how long a run is, how a step is cut into updates, and what is kept.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::OptimizerConfig;
+
+/// `[trainer]`. A step is one collection of rollouts and the updates made from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// Folder of the run. Default: `runs/` and the run file's name without its ending.
+    pub run_dir: PathBuf,
+    /// Seed of everything random. Default: 1.
+    pub seed: u64,
+    /// Steps of the run; where given, `epochs` does not count. Default: as many as `epochs` give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Passes over the training data; an epoch is its whole number of steps. Default: 2.
+    pub epochs: u64,
+    /// Prompts of one optimizer update (mini-batch); divides `rollout.prompts_per_step`. Default: 128.
+    pub prompts_per_update: usize,
+    /// Tokens computed at once in scoring and training (micro-batch), a prompt counted once for its group. Bounds
+    /// memory, never changes the result. Default: 16384.
+    pub micro_tokens: usize,
+    /// Collections made to fill a step from groups that the objective admits, before the run stops. Default: 20; 0 is
+    /// without limit.
+    pub max_tries: usize,
+    /// Prompts of one such collection. Default: `prompts_per_update`.
+    pub prompts_per_try: usize,
+    /// Steps between checkpoints; the last step is always saved. Default: 5; 0 is only the last.
+    pub checkpoint_every: usize,
+    /// Checkpoints kept, the newest. Default: 3; 0 keeps all.
+    pub keep_last: usize,
+    /// Whether the checkpoint with the best validation accuracy is kept besides. Default: true.
+    pub keep_best: bool,
+    /// Updates in a row that may be skipped for a non-finite loss or gradient before the run stops. Default: 3.
+    pub max_nonfinite_updates: usize,
+    /// Responses written to `samples.jsonl` each step. Default: 16.
+    pub samples_per_step: usize,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            run_dir: PathBuf::from("runs/run"),
+            seed: 1,
+            steps: None,
+            epochs: 2,
+            prompts_per_update: 128,
+            micro_tokens: 16384,
+            max_tries: 20,
+            prompts_per_try: 128,
+            checkpoint_every: 5,
+            keep_last: 3,
+            keep_best: true,
+            max_nonfinite_updates: 3,
+            samples_per_step: 16,
+        }
+    }
+}
+
+/// `[sft]`: the warm start on `data.solution_column`. Folder, seed, micro-batches and checkpoints are `[trainer]`'s, and
+/// `[validation]` holds too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftConfig {
+    /// Steps of the warm start; where given, `epochs` does not count. Default: as many as `epochs` give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Passes over the training data. Default: 1.
+    pub epochs: u64,
+    /// Rows of one optimizer update, which is a step. Default: 16.
+    pub rows_per_step: usize,
+    /// `[sft.optimizer]`, with the same keys and defaults as `[optimizer]` and nothing taken over from it.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Default for SftConfig {
+    fn default() -> Self {
+        Self { steps: None, epochs: 1, rows_per_step: 16, optimizer: OptimizerConfig::default() }
+    }
+}

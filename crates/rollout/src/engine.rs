@@ -1,0 +1,202 @@
+//! The in-process sampler: cached decoding of many rows at once; finished rows leave the batch, waiting ones take their place.
+
+use crate::choose::{Choice, choose};
+use burn::tensor::Tensor;
+use percept_core::{
+    DecodeRow, Decoder, Finish, FrozenPolicy, Group, Prompt, Response, Sampler, SamplerError, SamplingSpec,
+};
+use percept_random::{Key, Purpose};
+use rayon::prelude::*;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Samples with the policy in this process.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    /// Responses decoded at once.
+    pub max_rows: usize,
+    /// Prompt tokens computed at once; a longer prompt is computed alone.
+    pub max_prefill_tokens: usize,
+}
+
+impl InProcess {
+    /// A sampler that decodes at most `max_rows` responses at once.
+    pub fn new(max_rows: usize) -> Self {
+        assert!(max_rows > 0, "at least one row is decoded at a time");
+        Self { max_rows, max_prefill_tokens: 8192 }
+    }
+}
+
+/// A response in progress.
+struct Running {
+    prompt: usize,
+    sample: usize,
+    slot: usize,
+    response: Response,
+}
+
+/// A prompt some of whose responses are not finished.
+struct Open {
+    /// Logits of the first response token.
+    first: Vec<f32>,
+    unfinished: usize,
+}
+
+struct Batch<'a> {
+    spec: &'a SamplingSpec,
+    prompts: &'a [Arc<Prompt>],
+    decoder: Box<dyn Decoder + 'a>,
+    waiting: VecDeque<(usize, usize)>,
+    running: Vec<Running>,
+    free: Vec<usize>,
+    open: HashMap<usize, Open>,
+    done: Vec<Vec<Option<Response>>>,
+    max_prefill_tokens: usize,
+}
+
+impl Sampler for InProcess {
+    fn sample(
+        &mut self,
+        policy: &FrozenPolicy,
+        prompts: &[Arc<Prompt>],
+        spec: &SamplingSpec,
+    ) -> Result<Vec<Group>, SamplerError> {
+        let per_prompt = spec.responses_per_prompt;
+        let rows = self.max_rows.min(prompts.len() * per_prompt);
+        let mut batch = Batch {
+            spec,
+            prompts,
+            decoder: policy.decoder(rows, spec.max_new_tokens),
+            waiting: (0..prompts.len()).flat_map(|p| (0..per_prompt).map(move |s| (p, s))).collect(),
+            running: Vec::new(),
+            free: (0..rows).rev().collect(),
+            open: HashMap::new(),
+            done: prompts.iter().map(|_| vec![None; per_prompt]).collect(),
+            max_prefill_tokens: self.max_prefill_tokens,
+        };
+        while !batch.waiting.is_empty() || !batch.running.is_empty() {
+            batch.start_waiting()?;
+            batch.step()?;
+        }
+        let groups = prompts.iter().zip(batch.done).map(|(prompt, responses)| Group {
+            prompt: prompt.clone(),
+            responses: responses.into_iter().map(|response| response.expect("every row was finished")).collect(),
+        });
+        Ok(groups.collect())
+    }
+}
+
+impl Batch<'_> {
+    /// Gives free places to waiting rows, computing their prompts where that has not happened yet.
+    fn start_waiting(&mut self) -> Result<(), SamplerError> {
+        let starting: Vec<(usize, usize)> = {
+            let places = self.free.len().min(self.waiting.len());
+            self.waiting.drain(..places).collect()
+        };
+        let mut new: Vec<usize> = starting.iter().map(|(prompt, _)| *prompt).collect();
+        new.dedup();
+        new.retain(|prompt| !self.open.contains_key(prompt));
+        let mut from = 0;
+        while from < new.len() {
+            let mut tokens = 0;
+            let fits = new[from..].iter().take_while(|&&prompt| {
+                tokens += self.prompts[prompt].tokens.len();
+                tokens <= self.max_prefill_tokens
+            });
+            let to = from + fits.count().max(1);
+            self.prefill(&new[from..to]);
+            from = to;
+        }
+        let firsts: Vec<&[f32]> = starting.iter().map(|(prompt, _)| self.open[prompt].first.as_slice()).collect();
+        let places: Vec<(usize, usize, usize)> = starting.iter().map(|&(prompt, sample)| (prompt, sample, 0)).collect();
+        let choices = self.choose_all(&firsts, &places)?;
+        for ((prompt, sample), choice) in starting.into_iter().zip(choices) {
+            let slot = self.free.pop().expect("as many places as rows were taken");
+            let response = Response { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length };
+            self.running.push(Running { prompt, sample, slot, response });
+            let last = self.running.len() - 1;
+            self.running[last].push(choice);
+        }
+        self.retire();
+        Ok(())
+    }
+
+    fn prefill(&mut self, prompts: &[usize]) {
+        let named: Vec<(usize, &Prompt)> = prompts.iter().map(|&prompt| (prompt, &*self.prompts[prompt])).collect();
+        let logits = host(self.decoder.prefill(&named));
+        let width = logits.len() / prompts.len();
+        for (&prompt, first) in prompts.iter().zip(logits.chunks_exact(width)) {
+            let unfinished = self.spec.responses_per_prompt;
+            self.open.insert(prompt, Open { first: first.to_vec(), unfinished });
+        }
+    }
+
+    /// One more token for every running row.
+    fn step(&mut self) -> Result<(), SamplerError> {
+        if self.running.is_empty() {
+            return Ok(());
+        }
+        let row = |row: &Running| {
+            let (token, before) = row.response.tokens.split_last().expect("a running row has a token");
+            DecodeRow { slot: row.slot, prompt: row.prompt, token: *token, length: before.len() }
+        };
+        let rows: Vec<DecodeRow> = self.running.iter().map(row).collect();
+        let logits = host(self.decoder.step(&rows));
+        let logits: Vec<&[f32]> = logits.chunks_exact(logits.len() / rows.len()).collect();
+        let places: Vec<(usize, usize, usize)> =
+            self.running.iter().map(|row| (row.prompt, row.sample, row.response.tokens.len())).collect();
+        let choices = self.choose_all(&logits, &places)?;
+        for (row, choice) in self.running.iter_mut().zip(choices) {
+            row.push(choice);
+        }
+        self.retire();
+        Ok(())
+    }
+
+    /// Chooses a token for each (prompt, sample, position).
+    fn choose_all(&self, logits: &[&[f32]], places: &[(usize, usize, usize)]) -> Result<Vec<Choice>, SamplerError> {
+        let purpose = if self.spec.evaluation { Purpose::Evaluation } else { Purpose::Sampling };
+        let key = Key::new(self.spec.seed, purpose).step(self.spec.step);
+        let chosen = logits.par_iter().zip(places).map(|(logits, &(prompt, sample, position))| {
+            let prompt = self.prompts[prompt].id;
+            let uniform = key.prompt(prompt).sample(sample as u32).uniform_at(position as u64);
+            choose(logits, self.spec, uniform).ok_or(SamplerError::NothingToSample { prompt })
+        });
+        chosen.collect()
+    }
+
+    /// Takes finished rows out of the batch and frees what only they needed.
+    fn retire(&mut self) {
+        let spec = self.spec;
+        for row in &mut self.running {
+            let last = row.response.tokens.last().expect("a running row has a token");
+            if spec.stop_tokens.contains(last) {
+                row.response.finish = Finish::Stop;
+            }
+        }
+        let finished = |row: &mut Running| {
+            row.response.finish == Finish::Stop || row.response.tokens.len() >= spec.max_new_tokens
+        };
+        for row in self.running.extract_if(.., finished) {
+            self.free.push(row.slot);
+            self.done[row.prompt][row.sample] = Some(row.response);
+            let open = self.open.get_mut(&row.prompt).expect("a running row's prompt is open");
+            open.unfinished -= 1;
+            if open.unfinished == 0 {
+                self.open.remove(&row.prompt);
+                self.decoder.forget(row.prompt);
+            }
+        }
+    }
+}
+
+impl Running {
+    fn push(&mut self, choice: Choice) {
+        self.response.tokens.push(choice.token);
+        self.response.log_probs.push(choice.log_prob);
+    }
+}
+
+fn host(logits: Tensor<2>) -> Vec<f32> {
+    logits.into_data().try_to_vec().expect("logits are float32")
+}

@@ -1,0 +1,179 @@
+//! Checkpoints: a Hugging Face folder that others can load, and beside the weights what resuming needs.
+
+use crate::optimizer::Optimizer;
+use crate::settings::Settings;
+use crate::{SavePolicy, TrainError};
+use burn::tensor::{Tensor, TensorData};
+use percept_core::{Parameter, Policy};
+use percept_weights::{StagedFolder, StateFile, StateKind, StateTensor, StateWriter, write_atomically};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const STATE_FILE: &str = "trainer.safetensors";
+
+/// Where a run is; with the weights and moments, all that decides its future.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    /// Optimizer updates done.
+    pub updates: u64,
+    /// The next visit of the data set.
+    pub next_visit: u64,
+    /// Skipped updates in a row.
+    pub nonfinite: usize,
+    /// Best validation score so far, and the step it was reached at.
+    pub best: Option<(f64, u64)>,
+    /// "train" or "sft": what the checkpoint can be resumed by.
+    pub kind: String,
+    /// Steps of the whole run, which schedules depend on.
+    pub total_steps: u64,
+}
+
+/// Reads and writes the checkpoints of a run directory.
+pub struct Checkpoint<'a> {
+    pub settings: &'a Settings,
+    pub save: &'a SavePolicy,
+}
+
+fn name(step: u64) -> String {
+    format!("step-{step:06}")
+}
+
+impl Checkpoint<'_> {
+    fn folder(&self, step: u64) -> PathBuf {
+        self.settings.run_dir.join("checkpoints").join(name(step))
+    }
+
+    /// Writes a checkpoint beside the others and then into place, points `latest` (and `best`) at it, and removes old ones.
+    ///
+    /// # Errors
+    /// When the disk refuses; earlier checkpoints are untouched then.
+    pub fn write(&self, policy: &dyn Policy, optimizer: &Optimizer, state: &State, is_best: bool) -> Result<PathBuf, TrainError> {
+        let folder = self.folder(state.step);
+        let staged = StagedFolder::create(&folder)?;
+        (self.save)(policy, staged.path())?;
+        self.write_state(&staged.path().join(STATE_FILE), policy, optimizer, state)?;
+        staged.publish()?;
+        point(&self.settings.run_dir, "latest", &name(state.step))?;
+        if is_best && self.settings.keep_best {
+            point(&self.settings.run_dir, "best", &name(state.step))?;
+        }
+        self.remove_old()?;
+        Ok(folder)
+    }
+
+    fn write_state(&self, path: &Path, policy: &dyn Policy, optimizer: &Optimizer, state: &State) -> Result<(), TrainError> {
+        let mut tensors: Vec<(String, Tensor<2>)> = Vec::new();
+        for (parameter, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
+            let label = label(parameter);
+            if self.settings.rounded_weights {
+                tensors.push((format!("weight.{label}"), plain(parameter.value.clone())));
+            }
+            if let Some([m, v]) = moments {
+                tensors.push((format!("first_moment.{label}"), m.clone()));
+                tensors.push((format!("second_moment.{label}"), v.clone()));
+            }
+        }
+        let specs: Vec<StateTensor> =
+            tensors.iter().map(|(name, t)| StateTensor::new(name.clone(), StateKind::F32, t.dims().to_vec())).collect();
+        let json = serde_json::to_string(state).expect("the state is plain data");
+        let mut writer = StateWriter::create(path, &specs, &json)?;
+        for (name, tensor) in tensors {
+            let values: Vec<f32> = tensor.into_data().try_to_vec().expect("float32");
+            writer.add_f32(&name, &values)?;
+        }
+        Ok(writer.finish()?)
+    }
+
+    /// Reads the state of a checkpoint back into a policy (whose weights were loaded from it) and an optimizer.
+    ///
+    /// # Errors
+    /// When the state is missing, damaged, or of another model.
+    pub fn read(folder: &Path, policy: &mut dyn Policy, optimizer: &mut Optimizer) -> Result<State, TrainError> {
+        let path = folder.join(STATE_FILE);
+        let file = StateFile::open(&path)?;
+        let bad = |reason: String| TrainError::State { path: path.clone(), reason };
+        let state: State = serde_json::from_str(file.json())
+            .map_err(|error| bad(format!("the trainer's state cannot be read: {error}")))?;
+        let device = policy.device();
+        let read = |name: String, dims: [usize; 2]| -> Result<Tensor<2>, TrainError> {
+            let values = file.f32(&name)?;
+            if values.len() != dims[0] * dims[1] {
+                return Err(bad(format!("{name}: {} values, expected {dims:?}", values.len())));
+            }
+            Ok(Tensor::from_data(TensorData::new(values, dims), &device.clone().without_autodiff()))
+        };
+        for (parameter, moments) in policy.parameters_mut().into_iter().zip(&mut optimizer.moments) {
+            let (label, dims) = (label(parameter), parameter.value.dims());
+            let weight = format!("weight.{label}");
+            if file.contains(&weight) {
+                let value = Tensor::from_inner(read(weight, dims)?);
+                parameter.value = if parameter.trainable { value.require_grad() } else { value };
+            }
+            if let Some(pair) = moments {
+                *pair = [read(format!("first_moment.{label}"), dims)?, read(format!("second_moment.{label}"), dims)?];
+            }
+        }
+        optimizer.updates = state.updates;
+        Ok(state)
+    }
+
+    /// Removes checkpoints beyond the last few; the best stays.
+    fn remove_old(&self) -> Result<(), TrainError> {
+        let keep = self.settings.keep_last;
+        if keep == 0 {
+            return Ok(());
+        }
+        let folder = self.settings.run_dir.join("checkpoints");
+        let failed = |source| TrainError::File { path: folder.clone(), source };
+        let mut names: Vec<String> = std::fs::read_dir(&folder)
+            .map_err(failed)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.starts_with("step-") && name[5..].bytes().all(|byte| byte.is_ascii_digit()))
+            .collect();
+        names.sort();
+        let best = read_pointer(&self.settings.run_dir, "best");
+        let old = names.len().saturating_sub(keep);
+        for name in &names[..old] {
+            if best.as_ref().and_then(|best| best.file_name()?.to_str()) != Some(name) {
+                std::fs::remove_dir_all(folder.join(name)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain(tensor: Tensor<2>) -> Tensor<2> {
+    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
+}
+
+/// A parameter's name in the state: that of its first tensor.
+fn label(parameter: &Parameter) -> &str {
+    &parameter.pieces[0].name
+}
+
+fn point(run_dir: &Path, pointer: &str, name: &str) -> Result<(), TrainError> {
+    let text = format!("checkpoints/{name}\n");
+    Ok(write_atomically(run_dir.join(pointer), |file| file.write_all(text.as_bytes()))?)
+}
+
+/// The checkpoint folder that `latest` or `best` of a run directory names.
+pub fn read_pointer(run_dir: &Path, pointer: &str) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(run_dir.join(pointer)).ok()?;
+    Some(run_dir.join(text.trim()))
+}
+
+/// The checkpoint to resume a run from.
+///
+/// # Errors
+/// When the run directory has none.
+pub fn find_resume(run_dir: &Path) -> Result<PathBuf, TrainError> {
+    read_pointer(run_dir, "latest").filter(|folder| folder.join(STATE_FILE).is_file()).ok_or_else(|| {
+        TrainError::Settings(format!(
+            "{}: nothing to resume: there is no checkpoint. Start the run without --resume",
+            run_dir.display()
+        ))
+    })
+}

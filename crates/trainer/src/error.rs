@@ -1,0 +1,51 @@
+//! What can stop a run.
+
+use percept_core::SamplerError;
+use percept_weights::WeightsError;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// From the outside world behind a seam: data, verifiers, models. The message is complete.
+    #[error("{0}")]
+    Seam(String),
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {reason}")]
+    State { path: PathBuf, reason: String },
+    #[error(
+        "dynamic sampling found {kept} of {needed} usable groups in {tries} tries; mean scores of the groups tried: {histogram}. \
+         Take easier or harder data, widen objective.filter_low / filter_high, or raise trainer.max_tries"
+    )]
+    NotEnoughGroups { kept: usize, needed: usize, tries: usize, histogram: String },
+    #[error(
+        "step {step}: the loss or its gradient was not finite {count} updates in a row; the last checkpoint is kept. \
+         Lower optimizer.learning_rate, or look at metrics.jsonl for what grew"
+    )]
+    NotFinite { step: u64, count: usize },
+    #[error("no row of the training data can be used: {skipped} visited rows in a row were skipped (too long, or bad)")]
+    NoUsableRow { skipped: u64 },
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl TrainError {
+    /// An error behind a seam, with its chain of causes in one line.
+    pub fn seam(error: impl std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let inner_text = inner.to_string();
+            if !text.contains(&inner_text) {
+                text = format!("{text}: {inner_text}");
+            }
+            cause = inner.source();
+        }
+        Self::Seam(text)
+    }
+}

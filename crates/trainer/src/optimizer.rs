@@ -1,0 +1,60 @@
+//! AdamW over a policy's parameters, with gradients summed and clipped in float32.
+
+use crate::settings::OptimizerSettings;
+use burn::tensor::Tensor;
+use percept_core::Policy;
+use percept_ops::{AdamW, adamw};
+
+/// Moments of each parameter, in the policy's order.
+#[derive(Debug)]
+pub struct Optimizer {
+    settings: OptimizerSettings,
+    /// Updates done.
+    pub updates: u64,
+    /// First and second moment of each trainable parameter.
+    pub moments: Vec<Option<[Tensor<2>; 2]>>,
+}
+
+/// Sums of gradients, in the policy's order; nothing where no gradient came.
+pub type Gradients = Vec<Option<Tensor<2>>>;
+
+impl Optimizer {
+    /// Moments of zero.
+    pub fn new(policy: &dyn Policy, settings: OptimizerSettings) -> Self {
+        let zeros = |parameter: &&percept_core::Parameter| {
+            let value = parameter.value.clone().inner();
+            parameter.trainable.then(|| [Tensor::zeros_like(&value), Tensor::zeros_like(&value)])
+        };
+        let moments = policy.parameters().iter().map(zeros).collect();
+        Self { settings, updates: 0, moments }
+    }
+
+    pub fn settings(&self) -> &OptimizerSettings {
+        &self.settings
+    }
+
+    /// One update; gradients are scaled so that their global norm is at most the limit.
+    pub fn step(&mut self, policy: &mut dyn Policy, gradients: Gradients, norm: f64, learning_rate: f64) {
+        self.updates += 1;
+        let settings = &self.settings;
+        // torch's clip_grad_norm_: the factor max / (norm + 1e-6), when it is below 1
+        let scale = (settings.max_grad_norm / (norm + 1e-6)).min(1.0);
+        let step = AdamW {
+            learning_rate,
+            betas: settings.betas,
+            epsilon: settings.epsilon,
+            weight_decay: settings.weight_decay,
+            update: self.updates,
+        };
+        let device = policy.device();
+        for ((parameter, moments), gradient) in policy.parameters_mut().into_iter().zip(&mut self.moments).zip(gradients) {
+            let (Some(gradient), Some(slot)) = (gradient, moments.as_mut()) else { continue };
+            let empty = Tensor::empty([0, 0], &device);
+            let value = std::mem::replace(&mut parameter.value, empty).inner();
+            let pair = std::mem::replace(slot, [Tensor::empty([0, 0], &device), Tensor::empty([0, 0], &device)]);
+            let (value, pair) = adamw(value, gradient, pair, scale as f32, &step);
+            parameter.value = Tensor::from_inner(value).require_grad();
+            *slot = pair;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A whole run of reinforcement learning: steps, validation, checkpoints, metrics.
+
+use crate::checkpoint::{Checkpoint, State};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::memory::peak_rss_mib;
+use crate::metrics::{Metrics, MetricsFile};
+use crate::optimizer::Optimizer;
+use crate::settings::Settings;
+use crate::step::{Collector, Phases};
+use crate::update::Updater;
+use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError};
+use percept_core::{FrozenPolicy, Objective, Policy, Progress, Sampler};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// The parts of a run.
+pub struct Run<'a> {
+    pub settings: &'a Settings,
+    pub policy: Box<dyn Policy>,
+    pub reference: Option<FrozenPolicy>,
+    pub objective: &'a dyn Objective,
+    pub train: &'a mut dyn TaskSource,
+    pub validation: Option<&'a mut dyn TaskSource>,
+    pub sampler: &'a mut dyn Sampler,
+    pub grader: &'a dyn Grader,
+    pub save: &'a SavePolicy,
+    /// Set from outside to finish the step, save and stop.
+    pub interrupt: &'a AtomicBool,
+    /// Told the metrics of each step.
+    pub report: &'a mut dyn FnMut(u64, &Metrics),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub step: u64,
+    pub interrupted: bool,
+    pub checkpoint: Option<PathBuf>,
+    pub best: Option<(f64, u64)>,
+}
+
+impl Run<'_> {
+    /// Trains to the last step, from the beginning or from a checkpoint.
+    ///
+    /// # Errors
+    /// When a part fails; what was earned is on disk by then.
+    pub fn run(mut self, resume: Option<&Path>) -> Result<Outcome, TrainError> {
+        let settings = self.settings;
+        let mut optimizer = Optimizer::new(&*self.policy, settings.optimizer.clone());
+        let mut state = State { kind: "train".to_owned(), total_steps: settings.steps, ..State::default() };
+        if let Some(folder) = resume {
+            state = Checkpoint::read(folder, &mut *self.policy, &mut optimizer)?;
+            check_resumable(&state, "train", settings.steps, folder)?;
+        }
+        let after = resume.map(|_| state.step);
+        let mut metrics_file = MetricsFile::open(&settings.run_dir.join("metrics.jsonl"), after)?;
+        let mut samples_file = MetricsFile::open(&settings.run_dir.join("samples.jsonl"), after)?;
+        let mut last_saved = resume.map(Path::to_owned);
+        if resume.is_none() && settings.validation.before_training && self.validation.is_some() {
+            let mut metrics = Metrics::default();
+            let validation = self.validate(&mut metrics)?;
+            state.best = validation.map(|evaluation| (evaluation.score(), 0));
+            metrics_file.write(0, &metrics)?;
+            (self.report)(0, &metrics);
+        }
+        while state.step < settings.steps {
+            let start = Instant::now();
+            let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
+            let batch = self.step(&mut state, &mut optimizer, &mut metrics, &mut phases)?;
+            for sample in samples(&batch, state.step, settings.samples_per_step) {
+                samples_file.write_json(&sample)?;
+            }
+            drop(batch);
+            let last = state.step == settings.steps;
+            let stop = self.interrupt.load(Ordering::Relaxed);
+            let mut is_best = false;
+            if settings.validation.every > 0 && (state.step.is_multiple_of(settings.validation.every) || last) {
+                let evaluation = phases.time("validation", || self.validate(&mut metrics))?;
+                let score = evaluation.map(|evaluation| evaluation.score());
+                is_best = score.is_some_and(|score| state.best.is_none_or(|(best, _)| score > best));
+                if is_best {
+                    state.best = score.map(|score| (score, state.step));
+                }
+            }
+            let due = settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every);
+            if due || last || stop || (is_best && settings.keep_best) {
+                let checkpoint = Checkpoint { settings, save: self.save };
+                let written =
+                    phases.time("checkpoint", || checkpoint.write(&*self.policy, &optimizer, &state, is_best))?;
+                last_saved = Some(written);
+            }
+            finish_metrics(&mut metrics, &phases, start.elapsed().as_secs_f64());
+            metrics_file.write(state.step, &metrics)?;
+            (self.report)(state.step, &metrics);
+            if stop && !last {
+                let (step, best) = (state.step, state.best);
+                return Ok(Outcome { step, interrupted: true, checkpoint: last_saved, best });
+            }
+        }
+        Ok(Outcome { step: state.step, interrupted: false, checkpoint: last_saved, best: state.best })
+    }
+
+    /// One step, top to bottom.
+    fn step(
+        &mut self,
+        state: &mut State,
+        optimizer: &mut Optimizer,
+        metrics: &mut Metrics,
+        phases: &mut Phases,
+    ) -> Result<Batch, TrainError> {
+        let settings = self.settings;
+        let behavior = self.policy.freeze();
+        let mut collector = Collector {
+            settings,
+            source: self.train,
+            sampler: self.sampler,
+            grader: self.grader,
+            objective: self.objective,
+            reference: self.reference.as_ref(),
+        };
+        let batch = collector.collect(&behavior, state.step, &mut state.next_visit, metrics, phases)?;
+        drop(behavior);
+        let updater = Updater {
+            objective: self.objective,
+            temperature: settings.rollout.temperature,
+            prompts_per_update: settings.prompts_per_update,
+            micro_tokens: settings.micro_tokens,
+            learning_rate: (settings.optimizer.learning_rate)(state.step, settings.steps),
+            progress: Progress { step: state.step, total_steps: settings.steps },
+        };
+        let policy = &mut *self.policy;
+        let report = phases.time("update", || updater.run(policy, optimizer, &batch.groups, state.nonfinite));
+        metrics.0.extend(report.metrics.0);
+        let tokens: usize = batch.groups.iter().flat_map(|group| &group.lengths).sum();
+        metrics.set("response/tokens", tokens as f64);
+        state.nonfinite = report.consecutive;
+        if state.nonfinite >= settings.max_nonfinite_updates && state.nonfinite > 0 {
+            return Err(TrainError::NotFinite { step: state.step, count: state.nonfinite });
+        }
+        state.step += 1;
+        state.updates = optimizer.updates;
+        Ok(batch)
+    }
+
+    fn validate(&mut self, metrics: &mut Metrics) -> Result<Option<Evaluation>, TrainError> {
+        let Some(source) = self.validation.as_deref_mut() else { return Ok(None) };
+        let (settings, policy) = (self.settings, self.policy.freeze());
+        let validation = &settings.validation;
+        let (sampling, limit) = (&validation.sampling, validation.limit);
+        let evaluation = evaluate(&policy, source, self.sampler, self.grader, settings, sampling, limit, &|_, _| {})?;
+        let names = self.grader.names();
+        for name in names.iter().map(String::as_str).chain(["overall"]) {
+            if let Some(mean) = evaluation.average(name) {
+                metrics.set(format!("validation/{name}"), mean);
+            }
+        }
+        metrics.set("validation/rows", evaluation.rows.len() as f64);
+        Ok(Some(evaluation))
+    }
+}
+
+/// A checkpoint goes on only as what it is, with the length that its schedules were made for.
+pub(crate) fn check_resumable(state: &State, kind: &str, steps: u64, folder: &Path) -> Result<(), TrainError> {
+    let folder = folder.display();
+    if state.kind != kind {
+        return Err(TrainError::Settings(format!("{folder} was written by `{}`, and cannot be resumed by `{kind}`", state.kind)));
+    }
+    if state.total_steps != steps {
+        return Err(TrainError::Settings(format!(
+            "{folder} belongs to a run of {} steps, and this configuration has {steps}: schedules would change half-way. \
+             Set trainer.steps = {}, or start a new run from this checkpoint",
+            state.total_steps, state.total_steps
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn finish_metrics(metrics: &mut Metrics, phases: &Phases, seconds: f64) {
+    for (phase, seconds) in &phases.0 {
+        metrics.set(format!("time/{phase}_seconds"), *seconds);
+    }
+    metrics.set("time/step_seconds", seconds);
+    let tokens = metrics.get("response/tokens").unwrap_or(0.0);
+    metrics.set("speed/tokens_per_second", tokens / seconds);
+    if let Some(rollout) = phases.0.get("rollout") {
+        metrics.set("speed/rollout_tokens_per_second", tokens / rollout);
+    }
+    metrics.set("memory/peak_rss_mib", peak_rss_mib());
+}
+
+/// Some responses of a batch, spread over its groups, for samples.jsonl.
+fn samples(batch: &Batch, step: u64, limit: usize) -> Vec<serde_json::Value> {
+    let all: Vec<(usize, usize)> = (0..batch.groups.first().map_or(0, |group| group.rewards.len()))
+        .flat_map(|response| (0..batch.groups.len()).map(move |group| (group, response)))
+        .take(limit)
+        .collect();
+    let sample = |(group, response): (usize, usize)| {
+        let group = &batch.groups[group];
+        let parts: serde_json::Map<String, serde_json::Value> =
+            group.parts.iter().map(|(name, scores)| (name.clone(), json!(scores[response]))).collect();
+        json!({
+            "step": step,
+            "row": group.task.place,
+            "problem": group.task.problem,
+            "answer": group.task.answer,
+            "response": group.texts[response],
+            "reward": group.rewards[response],
+            "parts": parts,
+            "advantage": group.advantages[response],
+            "tokens": group.lengths[response],
+        })
+    };
+    all.into_iter().map(sample).collect()
+}

@@ -1,0 +1,17 @@
+//! Layers and loading that families share.
+
+mod layers;
+mod parameters;
+
+pub(crate) use layers::{Linear, RmsNorm};
+pub use parameters::Freeze;
+pub(crate) use parameters::{Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter};
+
+use crate::ModelError;
+use std::path::Path;
+
+/// Reads a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+    serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.to_owned(), source })
+}

@@ -1,0 +1,19 @@
+//! What can be wrong with a checkpoint.
+
+use percept_weights::WeightsError;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    #[error("{path}: cannot read it: {source}. A checkpoint is a folder in Hugging Face layout: config.json, *.safetensors, tokenizer.json")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: not valid JSON: {source}")]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{path}: model_type {found:?} is not a family that can be trained here; known: {known}")]
+    UnknownFamily { path: PathBuf, found: String, known: String },
+    #[error("{path}: key {key}: expected {expected}, found {found}")]
+    Config { path: PathBuf, key: String, expected: String, found: String },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}

@@ -1,0 +1,14 @@
+//! Qwen2.5-VL: a vision tower with windowed and full attention, a merger, and a decoder with three-axis rotary positions.
+//!
+//! Reference: transformers 5.23.0, `models/qwen2_5_vl/modeling_qwen2_5_vl.py`.
+
+mod config;
+mod decoder;
+mod policy;
+mod position;
+mod text;
+mod vision;
+
+pub use config::{Config, VisionConfig};
+pub use policy::{Qwen25Vl, initialize, load};
+pub use position::{positions, window_order};

@@ -1,0 +1,206 @@
+//! The family as a policy: loading, group-shaped scoring.
+
+use super::config::Config;
+use super::decoder::CachedDecoder;
+use super::position::{positions, rotary};
+use super::text::TextDecoder;
+use super::vision::{Features, VisionTower};
+use crate::common::{Freeze, Make, Parameters, from_checkpoint, parameters_of, random_parameter};
+use crate::ModelError;
+use burn::tensor::{Device, Tensor};
+use percept_core::{Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup};
+use percept_ops::{AttentionPlan, Row};
+use percept_random::{Key, Purpose};
+use percept_weights::NamingScheme;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A Qwen2.5-VL model of any size.
+#[derive(Clone, Debug)]
+pub struct Qwen25Vl {
+    pub(super) config: Config,
+    pub(super) device: Device,
+    vision: VisionTower,
+    pub(super) text: TextDecoder,
+}
+parameters_of!(Qwen25Vl: vision, text);
+
+/// Loads a checkpoint folder; see [`crate::load`].
+///
+/// # Errors
+/// When its files are missing, damaged, or do not fit its configuration.
+pub fn load(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
+    let config = Config::from_folder(folder)?;
+    let shape = vec![config.vocabulary, config.hidden_size];
+    let tied = config.tie_word_embeddings.then_some(("lm_head.weight", shape, "model.embed_tokens.weight"));
+    let build = |make: &mut Make| Qwen25Vl::build(&config, device, make);
+    Ok(Box::new(from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, device, freeze, build)?))
+}
+
+/// A model with random weights: matrices normal with this deviation.
+///
+/// # Errors
+/// None for a valid configuration.
+pub fn initialize(config: &Config, seed: u64, deviation: f64, device: &Device) -> Result<Qwen25Vl, ModelError> {
+    let (key, mut number) = (Key::new(seed, Purpose::Initialization), 0);
+    Qwen25Vl::build(config, device, &mut |spec| {
+        number += 1;
+        Ok(random_parameter(&spec, key, number, deviation, device))
+    })
+}
+
+/// Tokens of a batch, packed: each prompt, then its responses without their last tokens (from which nothing is predicted).
+struct Packed {
+    rows: Vec<Row>,
+    positions: Vec<[u32; 3]>,
+    /// For each response token, the row it is predicted from.
+    predictors: Vec<Row>,
+    targets: Vec<u32>,
+    /// Length of each prompt and of the packed part of its responses.
+    groups: Vec<(usize, Vec<usize>)>,
+}
+
+impl Qwen25Vl {
+    fn build(config: &Config, device: &Device, make: &mut Make) -> Result<Self, ModelError> {
+        let vision = VisionTower::new(make, &config.vision, config.hidden_size)?;
+        let text = TextDecoder::new(make, config)?;
+        Ok(Self { config: config.clone(), device: device.clone(), vision, text })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Features of pictures, each in raster order: `[merged patches, hidden]`.
+    pub fn image_features(&self, pictures: &[&PicturePatches]) -> Tensor<2> {
+        let Features { rows, index } = self.vision.forward(pictures, &self.device);
+        let order: Arc<[Row]> = index.into_iter().flatten().map(Row::Table).collect();
+        percept_ops::gather(rows, None, &order)
+    }
+
+    pub(super) fn features(&self, pictures: &[&PicturePatches]) -> Option<Features> {
+        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device))
+    }
+
+    /// A prompt's embedding rows and positions, and the position behind it. `features`: feature rows of its pictures, in order.
+    pub(super) fn prompt_rows(&self, prompt: &Prompt, features: &mut dyn Iterator<Item = &Vec<u32>>) -> (Vec<Row>, Vec<[u32; 3]>, u32) {
+        let image = self.config.image_token_id;
+        let grids: Vec<[usize; 3]> = prompt.pictures.iter().map(|picture| picture.grid).collect();
+        let own: Vec<u32> = features.take(grids.len()).flatten().copied().collect();
+        let placeholders = prompt.tokens.iter().filter(|&&token| token == image).count();
+        assert_eq!(placeholders, own.len(), "prompt {}: placeholders and merged patches", prompt.id);
+        let mut own = own.into_iter();
+        let row = |&token: &u32| match token == image {
+            true => Row::Feature(own.next().expect("counted above")),
+            false => Row::Table(token),
+        };
+        let rows = prompt.tokens.iter().map(row).collect();
+        let (positions, next) = positions(&prompt.tokens, &grids, image, self.config.vision.spatial_merge_size);
+        (rows, positions, next)
+    }
+
+    fn pack(&self, groups: &[ScoringGroup], features: &[Vec<u32>]) -> Packed {
+        let mut packed =
+            Packed { rows: Vec::new(), positions: Vec::new(), predictors: Vec::new(), targets: Vec::new(), groups: Vec::new() };
+        let mut features = features.iter();
+        for group in groups {
+            let (rows, positions, next) = self.prompt_rows(&group.prompt, &mut features);
+            assert!(!rows.is_empty(), "prompt {} is empty", group.prompt.id);
+            let prompt = rows.len();
+            packed.rows.extend(rows);
+            packed.positions.extend(positions);
+            let last = packed.rows.len() - 1;
+            let mut lengths = Vec::with_capacity(group.responses.len());
+            for response in &group.responses {
+                let (_, head) = response.split_last().expect("a response has at least one token");
+                packed.predictors.push(Row::Table(last as u32));
+                let first = packed.rows.len();
+                packed.predictors.extend((0..head.len()).map(|i| Row::Table((first + i) as u32)));
+                packed.rows.extend(head.iter().map(|&token| Row::Table(token)));
+                packed.positions.extend((0..head.len()).map(|i| [next + i as u32; 3]));
+                packed.targets.extend_from_slice(response);
+                lengths.push(head.len());
+            }
+            packed.groups.push((prompt, lengths));
+        }
+        packed
+    }
+
+    /// Logits at every position of one prompt, `[tokens, vocabulary]`: for comparisons with other implementations.
+    pub fn prompt_logits(&self, prompt: &Prompt) -> Tensor<2> {
+        let pictures: Vec<&PicturePatches> = prompt.pictures.iter().collect();
+        let features = self.features(&pictures);
+        let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
+        let (rows, positions, _) = self.prompt_rows(prompt, &mut index.iter());
+        let plan = Arc::new(AttentionPlan::separate(&[rows.len()], true));
+        let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
+        let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &rows.into());
+        let table = Arc::new(rotary(&self.config, &positions));
+        let heads = self.config.heads;
+        let hidden = self.text.forward(x, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
+        percept_ops::linear(hidden, self.text.head(), None, None)
+    }
+}
+
+impl Policy for Qwen25Vl {
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.config.vocabulary
+    }
+
+    fn parameters(&self) -> Vec<&Parameter> {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
+        let mut all = Vec::new();
+        self.collect_mut(&mut all);
+        all
+    }
+
+    fn freeze(&self) -> FrozenPolicy {
+        let mut frozen = self.clone();
+        if frozen.device.is_autodiff() {
+            frozen.device = frozen.device.without_autodiff();
+            for parameter in frozen.parameters_mut() {
+                parameter.value = parameter.value.clone().inner();
+                parameter.trainable = false;
+            }
+        }
+        FrozenPolicy::new(Box::new(frozen))
+    }
+
+    fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {
+        let pictures: Vec<&PicturePatches> = groups.iter().flat_map(pictures_of).collect();
+        let features = self.features(&pictures);
+        let index = features.as_ref().map_or(&[][..], |features| &features.index);
+        let packed = self.pack(groups, index);
+        let plan = packed.groups.iter().map(|(prompt, responses)| (*prompt, responses.as_slice()));
+        let plan = Arc::new(AttentionPlan::shared_prefix(plan));
+        let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &packed.rows.into());
+        let table = Arc::new(rotary(&self.config, &packed.positions));
+        let heads = self.config.heads;
+        let wanted = packed.predictors.into();
+        let hidden = self.text.forward(x, &table, heads, &wanted, |_, qkv| percept_ops::attention(qkv, &plan, heads));
+        let targets = packed.targets.into();
+        percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
+    }
+
+    fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_> {
+        Box::new(CachedDecoder::new(self, rows, tokens))
+    }
+}
+
+/// The pictures that a group's view shows.
+fn pictures_of(group: &ScoringGroup) -> &[PicturePatches] {
+    match group.image {
+        Image::Whole => &group.prompt.pictures,
+        Image::Corrupted(slot) => &group.prompt.corrupted[slot],
+    }
+}

@@ -1,0 +1,94 @@
+//! The decoder: packed tokens through blocks of attention and gated multi-layer perceptrons.
+
+use super::config::Config;
+use crate::ModelError;
+use crate::common::{Linear, Make, RmsNorm, Spec, parameters_of};
+use burn::tensor::Tensor;
+use percept_core::Parameter;
+use percept_ops::{HeadShape, RotaryTable, Row};
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub(super) struct TextDecoder {
+    pub(super) embedding: Parameter,
+    pub(super) blocks: Vec<Block>,
+    norm: RmsNorm,
+    /// Absent when the head is the embedding.
+    head: Option<Parameter>,
+}
+parameters_of!(TextDecoder: embedding, blocks, norm, head);
+
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    norm1: RmsNorm,
+    qkv: Linear,
+    output: Linear,
+    norm2: RmsNorm,
+    gate_up: Linear,
+    down: Linear,
+}
+parameters_of!(Block: norm1, qkv, output, norm2, gate_up, down);
+
+impl TextDecoder {
+    pub(super) fn new(make: &mut Make, config: &Config) -> Result<Self, ModelError> {
+        let shape = vec![config.vocabulary, config.hidden_size];
+        let table = |name: &str| Spec::matrix(vec![(name.to_owned(), shape.clone())]);
+        let embedding = make(table("model.embed_tokens.weight"))?;
+        let blocks = (0..config.num_layers).map(|i| Block::new(make, config, &format!("model.layers.{i}")));
+        let blocks = blocks.collect::<Result<_, _>>()?;
+        let norm = RmsNorm::new(make, "model.norm", config.hidden_size, config.rms_norm_eps)?;
+        let head = (!config.tie_word_embeddings).then(|| make(table("lm_head.weight"))).transpose()?;
+        Ok(Self { embedding, blocks, norm, head })
+    }
+
+    /// `[v, d]`
+    pub(super) fn head(&self) -> Tensor<2> {
+        self.head.as_ref().unwrap_or(&self.embedding).value.clone()
+    }
+
+    /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`.
+    ///
+    /// `attend` is called with a block's number and its rotated queries, keys and values. Only their keys and values matter of rows
+    /// that are not wanted, so the last block computes nothing else for them.
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor<2>,
+        rotary: &Arc<RotaryTable>,
+        heads: HeadShape,
+        wanted: &Arc<[Row]>,
+        mut attend: impl FnMut(usize, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let last = self.blocks.len() - 1;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let packed = block.qkv.forward(block.norm1.forward(x.clone()));
+            let packed = percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads);
+            let mut attended = attend(i, packed);
+            if i == last {
+                attended = percept_ops::gather(attended, None, wanted);
+                x = percept_ops::gather(x, None, wanted);
+            }
+            x = block.output.add_to(x, attended);
+            let inner = percept_ops::swiglu(block.gate_up.forward(block.norm2.forward(x.clone())));
+            x = block.down.add_to(x, inner);
+        }
+        self.norm.forward(x)
+    }
+}
+
+impl Block {
+    fn new(make: &mut Make, config: &Config, name: &str) -> Result<Self, ModelError> {
+        let (d, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
+        let HeadShape { heads, kv_heads, width } = config.heads;
+        let map = |part: &str, output: usize| (format!("{name}.{part}"), output);
+        let (queries, keys) = (heads * width, kv_heads * width);
+        let qkv = [map("self_attn.q_proj", queries), map("self_attn.k_proj", keys), map("self_attn.v_proj", keys)];
+        Ok(Self {
+            norm1: RmsNorm::new(make, &format!("{name}.input_layernorm"), d, epsilon)?,
+            qkv: Linear::new(make, d, &qkv, true)?,
+            output: Linear::new(make, queries, &[map("self_attn.o_proj", d)], false)?,
+            norm2: RmsNorm::new(make, &format!("{name}.post_attention_layernorm"), d, epsilon)?,
+            gate_up: Linear::new(make, d, &[map("mlp.gate_proj", inner), map("mlp.up_proj", inner)], false)?,
+            down: Linear::new(make, inner, &[map("mlp.down_proj", d)], false)?,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! The vision tower: patches of pictures to features in the decoder's width.
+
+use super::config::VisionConfig;
+use super::position::{patch_angles, window_order};
+use crate::ModelError;
+use crate::common::{Linear, Make, RmsNorm, parameters_of};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Device, Tensor, TensorData};
+use percept_core::PicturePatches;
+use percept_ops::{AttentionPlan, HeadShape, RotaryTable};
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub(super) struct VisionTower {
+    config: VisionConfig,
+    patch_embed: Linear,
+    blocks: Vec<VisionBlock>,
+    merger_norm: RmsNorm,
+    merger_in: Linear,
+    merger_out: Linear,
+}
+parameters_of!(VisionTower: patch_embed, blocks, merger_norm, merger_in, merger_out);
+
+#[derive(Clone, Debug)]
+struct VisionBlock {
+    norm1: RmsNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: RmsNorm,
+    gate_up: Linear,
+    down: Linear,
+}
+parameters_of!(VisionBlock: norm1, qkv, proj, norm2, gate_up, down);
+
+/// Pictures of a batch in the tower's order.
+struct Windows {
+    /// `[patches, patch width]`
+    patches: Vec<f32>,
+    rotary: Arc<RotaryTable>,
+    windows: Arc<AttentionPlan>,
+    pictures: Arc<AttentionPlan>,
+}
+
+/// Features of a batch of pictures, in the tower's order, and where each picture's merged patches (in raster order) are among them.
+pub(super) struct Features {
+    /// `[merged patches, hidden]`
+    pub(super) rows: Tensor<2>,
+    /// For each picture, the feature row of each of its placeholders.
+    pub(super) index: Vec<Vec<u32>>,
+}
+
+impl VisionTower {
+    pub(super) fn new(make: &mut Make, config: &VisionConfig, output: usize) -> Result<Self, ModelError> {
+        const EPSILON: f32 = 1e-6;
+        let width = config.hidden_size;
+        let merged = width * config.spatial_merge_size.pow(2);
+        let patch = config.patch_size;
+        let kernel = vec![width, config.in_channels, config.temporal_patch_size, patch, patch];
+        let patch_embed = Linear::convolution(make, "visual.patch_embed.proj", kernel)?;
+        let blocks = (0..config.depth).map(|i| VisionBlock::new(make, config, &format!("visual.blocks.{i}"), EPSILON));
+        Ok(Self {
+            config: config.clone(),
+            patch_embed,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            merger_norm: RmsNorm::new(make, "visual.merger.ln_q", width, EPSILON)?,
+            merger_in: Linear::new(make, merged, &[("visual.merger.mlp.0".into(), merged)], true)?,
+            merger_out: Linear::new(make, merged, &[("visual.merger.mlp.2".into(), output)], true)?,
+        })
+    }
+
+    /// Features of all pictures.
+    pub(super) fn forward(&self, pictures: &[&PicturePatches], device: &Device) -> Features {
+        let (input, index) = self.arrange(pictures);
+        let patch_width = self.config.patch_width();
+        let patches = input.patches.len() / patch_width;
+        let mut x = self.patch_embed.forward(Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device));
+        let heads = self.config.heads();
+        for (i, block) in self.blocks.iter().enumerate() {
+            let full = self.config.full_attention_blocks.contains(&i);
+            x = block.forward(x, if full { &input.pictures } else { &input.windows }, &input.rotary, heads);
+        }
+        let merge = self.config.spatial_merge_size.pow(2);
+        let merged = self.merger_norm.forward(x).reshape([patches / merge, merge * self.config.hidden_size]);
+        Features { rows: self.merger_out.forward(gelu(self.merger_in.forward(merged))), index }
+    }
+
+    /// Brings pictures into window order; the permutation is undone where features are looked up.
+    fn arrange(&self, pictures: &[&PicturePatches]) -> (Windows, Vec<Vec<u32>>) {
+        let (width, merge) = (self.config.patch_width(), self.config.spatial_merge_size.pow(2));
+        let total: usize = pictures.iter().map(|picture| picture.rows.len()).sum();
+        let mut patches = Vec::with_capacity(total);
+        let mut angles = Vec::new();
+        let (mut windows, mut sizes, mut index) = (Vec::new(), Vec::new(), Vec::new());
+        for picture in pictures {
+            let [time, height, across] = picture.grid;
+            assert_eq!(picture.rows.len(), time * height * across * width, "patches of a picture {:?}", picture.grid);
+            let (order, own) = window_order(picture.grid, &self.config);
+            let turned = patch_angles(picture, &self.config);
+            let before = (patches.len() / width / merge) as u32;
+            let mut place = vec![0u32; order.len()];
+            for (at, &unit) in order.iter().enumerate() {
+                patches.extend_from_slice(&picture.rows[unit * merge * width..(unit + 1) * merge * width]);
+                angles.extend(turned[unit * merge..(unit + 1) * merge].iter().flatten());
+                place[unit] = before + at as u32;
+            }
+            index.push(place);
+            windows.extend(own.iter().map(|units| units * merge));
+            // attention never crosses the frames of a video
+            sizes.extend((0..time).map(|_| height * across));
+        }
+        let half = self.config.heads().width / 2;
+        let input = Windows {
+            patches,
+            rotary: Arc::new(RotaryTable::new(&angles, half)),
+            windows: Arc::new(AttentionPlan::separate(&windows, false)),
+            pictures: Arc::new(AttentionPlan::separate(&sizes, false)),
+        };
+        (input, index)
+    }
+}
+
+impl VisionBlock {
+    fn new(make: &mut Make, config: &VisionConfig, name: &str, epsilon: f32) -> Result<Self, ModelError> {
+        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let map = |part: &str, output: usize| (format!("{name}.{part}"), output);
+        Ok(Self {
+            norm1: RmsNorm::new(make, &format!("{name}.norm1"), width, epsilon)?,
+            qkv: Linear::new(make, width, &[map("attn.qkv", 3 * width)], true)?,
+            proj: Linear::new(make, width, &[map("attn.proj", width)], true)?,
+            norm2: RmsNorm::new(make, &format!("{name}.norm2"), width, epsilon)?,
+            gate_up: Linear::new(make, width, &[map("mlp.gate_proj", inner), map("mlp.up_proj", inner)], true)?,
+            down: Linear::new(make, inner, &[map("mlp.down_proj", width)], true)?,
+        })
+    }
+
+    fn forward(&self, x: Tensor<2>, plan: &Arc<AttentionPlan>, rotary: &Arc<RotaryTable>, heads: HeadShape) -> Tensor<2> {
+        let packed = self.qkv.forward(self.norm1.forward(x.clone()));
+        let packed = percept_ops::rotate(packed, rotary, 2 * heads.heads);
+        let x = self.proj.add_to(x, percept_ops::attention(packed, plan, heads));
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.forward(x.clone())));
+        self.down.add_to(x, inner)
+    }
+}
