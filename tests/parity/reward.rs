@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use percept_reward::{Format, Item, Registry, RubricConfig, is_correct, last_boxed, tighten};
 use serde::Deserialize;
 
-use crate::golden;
+use super::golden;
 
 /// Rows on which the accuracy differs, by extracted answer and truth, with the reason. None is known.
 const DISAGREEMENTS: [(&str, &str, &str); 0] = [];

@@ -106,7 +106,7 @@ impl Checkpoint<'_> {
             Ok(Tensor::from_data(TensorData::new(values, dims), &device.clone().without_autodiff()))
         };
         for (parameter, moments) in policy.parameters_mut().into_iter().zip(&mut optimizer.moments) {
-            let (label, dims) = (label(parameter), parameter.value.dims());
+            let (label, dims) = (label(parameter).to_owned(), parameter.value.dims());
             let weight = format!("weight.{label}");
             if file.contains(&weight) {
                 let value = Tensor::from_inner(read(weight, dims)?);

@@ -25,7 +25,7 @@ pub struct UpdateReport {
 }
 
 /// How a batch is worked through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Updater<'a> {
     pub objective: &'a dyn Objective,
     pub temperature: f32,
@@ -35,11 +35,6 @@ pub struct Updater<'a> {
     pub progress: Progress,
 }
 
-impl std::fmt::Debug for dyn Objective + '_ {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an objective")
-    }
-}
 
 impl Updater<'_> {
     /// Runs the updates of one collected batch; `nonfinite` counts skipped updates in a row from earlier steps.

@@ -1,0 +1,10 @@
+//! Numbers of the reference implementations.
+//!
+//! Each test goes through every case it finds, in the repository's own `tests/golden` and in the folder that `PERCEPT_GOLDEN` names.
+
+mod config;
+mod golden;
+mod images;
+mod prompt;
+mod reward;
+mod weights;
