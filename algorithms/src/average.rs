@@ -26,6 +26,8 @@ pub(crate) enum Scope {
     All,
     /// Those of rows with a picture.
     Pictures,
+    /// Those of rows verified as right.
+    Correct,
 }
 
 impl Average {
@@ -35,11 +37,13 @@ impl Average {
         let mask = match scope {
             Scope::All => evidence.mask.clone(),
             Scope::Pictures => evidence.picture_mask(),
+            Scope::Correct => evidence.mask.clone() * evidence.correct.clone(),
         };
         let counts = &evidence.counts;
         let (tokens, rows): (fn(Tally) -> usize, fn(Tally) -> usize) = match scope {
             Scope::All => (|tally| tally.tokens, |tally| tally.rows),
             Scope::Pictures => (|tally| tally.picture_tokens, |tally| tally.picture_rows),
+            Scope::Correct => (|tally| tally.correct_tokens, |tally| tally.correct_rows),
         };
         let by_row = |mask: Tensor<2>| {
             let lengths = mask.clone().sum_dim(1).add_scalar(EPSILON);

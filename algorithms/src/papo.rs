@@ -211,19 +211,20 @@ impl Objective for Papo {
         let masked = evidence.view(self.masked_view());
         let live = evidence.live.log_probs.clone();
         let by_token = config.average.by_token();
+        let by_token_pictures = by_token.weights(evidence, Scope::Pictures);
 
         let divergence = self.divergence(live.clone(), masked.log_probs.clone(), evidence.picture_mask());
-        let weights = by_token.weights(evidence, Scope::Pictures);
+        let weights = config.average.weights(evidence, Scope::Pictures);
         let square = evidence.sum(divergence.clone() * divergence.clone(), weights.clone()).detach();
         let variance = Reduction::VarianceOf("objective/kl_prcp");
         metrics.push(Metric { name: "objective/kl_prcp_variance", value: square, reduction: variance });
-        metrics.push(Metric::part("objective/kl_prcp", evidence.sum(divergence.clone(), weights.clone())));
         let difference = masked.log_probs.clone() - live;
         let clamped = divergence.clone().greater_equal_scalar(10.0).float();
-        metrics.push(Metric::part("objective/kl_prcp_clamped_fraction", evidence.sum(clamped, weights.clone())));
+        metrics.push(Metric::part("objective/kl_prcp_clamped_fraction", evidence.sum(clamped, by_token_pictures.clone())));
         let likelier = difference.greater_scalar(0.0).float();
-        metrics.push(Metric::part("objective/masked_likelier_fraction", evidence.sum(likelier, weights.clone())));
-        let divergence = evidence.sum(divergence, config.average.weights(evidence, Scope::Pictures));
+        metrics.push(Metric::part("objective/masked_likelier_fraction", evidence.sum(likelier, by_token_pictures.clone())));
+        let divergence = evidence.sum(divergence, weights);
+        metrics.push(Metric::part("objective/kl_prcp", divergence.clone()));
         value = value - divergence.mul_scalar(gamma);
 
         let entropy = evidence.sum(self.entropy(&evidence.live), by_token.weights(evidence, Scope::All));
@@ -231,7 +232,7 @@ impl Objective for Papo {
         if config.entropy_coefficient != 0.0 {
             value = value + entropy.mul_scalar(config.entropy_coefficient * discount);
         }
-        let entropy = evidence.sum(self.entropy(masked), weights);
+        let entropy = evidence.sum(self.entropy(masked), by_token_pictures);
         metrics.push(Metric::part("objective/masked_entropy", entropy.clone()));
         if config.masked_entropy_coefficient != 0.0 {
             value = value + entropy.mul_scalar(config.masked_entropy_coefficient * discount);

@@ -83,7 +83,7 @@ impl ClippedPolicy {
         part("objective/behavior_kl", difference.neg(), &by_token);
         part("objective/clip_fraction_high", tokens.clipped, &by_token);
         part("objective/clip_fraction_low", tokens.dual_clipped, &by_token);
-        part("objective/nll", live.clone().neg(), &by_token);
+        part("objective/nll", live.clone().neg(), &weights);
         let mut value = part("objective/policy_loss", tokens.loss, &weights);
         if config.kl_coefficient != 0.0 {
             let reference = evidence.view(View::REFERENCE).log_probs.clone();
@@ -91,11 +91,9 @@ impl ClippedPolicy {
             value = value + divergence.mul_scalar(config.kl_coefficient);
         }
         if config.imitation_coefficient != 0.0 {
-            // a mean over right responses' tokens: their number is known only here, so the mini-batch's share is by micro-batch
-            let right = evidence.mask.clone() * evidence.correct.clone();
-            let count = right.clone().sum().add_scalar(1e-8).mul_scalar(evidence.counts.num_micro_batches as f32);
-            let likelihood = evidence.sum(live.neg(), right) / count;
-            metrics.push(Metric::part("objective/imitation_nll", likelihood.clone()));
+            // always a token mean, as the reference's
+            let right = config.average.by_token().weights(evidence, Scope::Correct);
+            let likelihood = part("objective/imitation_nll", live.neg(), &right);
             value = value + likelihood.mul_scalar(config.imitation_coefficient);
         }
         Loss { value, metrics }

@@ -66,6 +66,9 @@ pub struct Tally {
     /// Tokens of rows with a picture.
     pub picture_tokens: usize,
     pub picture_rows: usize,
+    /// Tokens of rows verified as right.
+    pub correct_tokens: usize,
+    pub correct_rows: usize,
 }
 
 /// Where the run is, for schedules.

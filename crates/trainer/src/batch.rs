@@ -45,7 +45,16 @@ impl CollectedGroup {
         let tokens = self.group.responses[responses.clone()].iter().map(|response| response.tokens.len()).sum();
         let rows = responses.len();
         let pictures = usize::from(self.has_picture());
-        Tally { tokens, rows, picture_tokens: tokens * pictures, picture_rows: rows * pictures }
+        let right = responses.filter(|&response| self.correct[response] != 0.0);
+        let right: Vec<usize> = right.map(|response| self.group.responses[response].tokens.len()).collect();
+        Tally {
+            tokens,
+            rows,
+            picture_tokens: tokens * pictures,
+            picture_rows: rows * pictures,
+            correct_tokens: right.iter().sum(),
+            correct_rows: right.len(),
+        }
     }
 }
 

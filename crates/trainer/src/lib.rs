@@ -19,7 +19,7 @@ mod step;
 mod update;
 mod views;
 
-pub use batch::{Batch, CollectedGroup};
+pub use batch::{Batch, CollectedGroup, ViewNumbers};
 pub use checkpoint::{Checkpoint, State, find_resume, read_pointer};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, RowResult, evaluate, pass_at_k};

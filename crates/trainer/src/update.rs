@@ -168,6 +168,8 @@ fn sum_tallies(tallies: impl Iterator<Item = Tally>) -> Tally {
         rows: a.rows + b.rows,
         picture_tokens: a.picture_tokens + b.picture_tokens,
         picture_rows: a.picture_rows + b.picture_rows,
+        correct_tokens: a.correct_tokens + b.correct_tokens,
+        correct_rows: a.correct_rows + b.correct_rows,
     })
 }
 

@@ -30,11 +30,7 @@ parameters_of!(Qwen25Vl: vision, text);
 /// # Errors
 /// When its files are missing, damaged, or do not fit its configuration.
 pub fn load(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
-    let config = Config::from_folder(folder)?;
-    let shape = vec![config.vocabulary, config.hidden_size];
-    let tied = config.tie_word_embeddings.then_some(("lm_head.weight", shape, "model.embed_tokens.weight"));
-    let build = |make: &mut Make| Qwen25Vl::build(&config, device, make);
-    Ok(Box::new(from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, device, freeze, build)?))
+    Ok(Box::new(Qwen25Vl::from_folder(folder, device, freeze)?))
 }
 
 /// A model with random weights: matrices normal with this deviation.
@@ -65,6 +61,18 @@ impl Qwen25Vl {
         let vision = VisionTower::new(make, &config.vision, config.hidden_size)?;
         let text = TextDecoder::new(make, config)?;
         Ok(Self { config: config.clone(), device: device.clone(), vision, text })
+    }
+
+    /// Loads a checkpoint folder; see [`crate::load`].
+    ///
+    /// # Errors
+    /// When its files are missing, damaged, or do not fit its configuration.
+    pub fn from_folder(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Self, ModelError> {
+        let config = Config::from_folder(folder)?;
+        let shape = vec![config.vocabulary, config.hidden_size];
+        let tied = config.tie_word_embeddings.then_some(("lm_head.weight", shape, "model.embed_tokens.weight"));
+        let build = |make: &mut Make| Self::build(&config, device, make);
+        from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, device, freeze, build)
     }
 
     /// The configuration.

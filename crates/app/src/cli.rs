@@ -1,0 +1,63 @@
+//! Commands and their flags.
+
+use crate::{App, bench, evaluate, quickstart, sample, task, train};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Trains vision-language models with verifiable rewards: GRPO, DAPO, PAPO_G and PAPO_D, on any backend of burn.
+#[derive(Parser)]
+#[command(name = "percept", version, propagate_version = true, max_term_width = 120)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Draw a visual task, make a small model, warm it up, train it with PAPO_G and show what it learned (minutes, CPU)
+    Quickstart(quickstart::Arguments),
+    /// Improve a checkpoint by reinforcement learning, as one TOML file says
+    Train(RunArguments),
+    /// Warm a checkpoint up by cross-entropy on worked solutions
+    Sft(RunArguments),
+    /// Measure a checkpoint on a data set: avg@k and pass@k
+    Eval(evaluate::Arguments),
+    /// Ask a checkpoint one question about one picture
+    Sample(sample::Arguments),
+    /// Write the synthetic visual task, and a small untrained checkpoint for it
+    Task(task::Arguments),
+    /// Time the phases of a training step
+    Bench(bench::Arguments),
+}
+
+/// Flags of commands that carry out a run.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct RunArguments {
+    /// The run's configuration
+    pub(crate) config: PathBuf,
+    /// Override a key, for example --set trainer.steps=10 (repeatable)
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Go on from the run's latest checkpoint
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Resolve and check everything, print the batch numbers, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Carries out the command line.
+pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Quickstart(arguments) => quickstart::run(app, &arguments)?,
+        Command::Train(arguments) => return train::train(app, &arguments),
+        Command::Sft(arguments) => return train::sft(app, &arguments),
+        Command::Eval(arguments) => evaluate::run(app, &arguments)?,
+        Command::Sample(arguments) => sample::run(&arguments)?,
+        Command::Task(arguments) => task::run(&arguments)?,
+        Command::Bench(arguments) => bench::run(app, &arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

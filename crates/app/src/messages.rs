@@ -1,0 +1,37 @@
+//! How errors are shown: one line, causes after colons.
+
+/// `error: what: why`, each part once.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::from("error");
+    let mut last = String::new();
+    for cause in error.chain() {
+        let part = cause.to_string();
+        // many errors repeat their cause in their own text
+        if !last.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        last = part;
+    }
+    text
+}
+
+/// A panic is a mistake of ours: say so, with the place, and how to report it.
+pub(crate) fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("error: internal mistake, please report it with this line: {panic}");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn causes_stand_behind_what_they_cause_once() {
+        let error = Err::<(), _>(anyhow!("no such file")).context("config.json: no such file").unwrap_err();
+        assert_eq!(one_line(&error), "error: config.json: no such file");
+        let error = Err::<(), _>(anyhow!("b")).context("a").unwrap_err();
+        assert_eq!(one_line(&error), "error: a: b");
+    }
+}

@@ -1,0 +1,258 @@
+//! The parts of a run, built from its configuration.
+
+use crate::App;
+use crate::grading::RubricGrader;
+use crate::report::bar;
+use crate::source::{Preparation, Source};
+use anyhow::{Context, ensure};
+use burn::tensor::Device;
+use percept_config::{Alpha, FormatPrompt, OnBadRow, RunConfig, SaveDtype, SpecialTokensInText};
+use percept_core::{Image, Objective, Policy};
+use percept_data::{DataConfig, DataSet};
+use percept_models::SpecialIds;
+use percept_reward::RubricConfig;
+use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
+use percept_trainer::{OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings};
+use percept_vision::{CorruptionConfig, Limits, Preprocessor};
+use percept_weights::Dtype;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What every command needs of a checkpoint and a configuration.
+pub(crate) struct Parts {
+    pub(crate) run: RunConfig,
+    pub(crate) device: Device,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) generation: GenerationConfig,
+    pub(crate) special: SpecialIds,
+    pub(crate) preparation: Arc<Preparation>,
+}
+
+impl Parts {
+    pub(crate) fn new(run: RunConfig) -> anyhow::Result<Self> {
+        let folder = run.model.checkpoint.clone();
+        ensure!(
+            folder.is_dir(),
+            "{}: no such folder; model.checkpoint names a folder in Hugging Face layout (config.json, *.safetensors, tokenizer.json)",
+            folder.display()
+        );
+        let device = crate::device::open(&run.device)?;
+        let special = percept_models::special_ids(&folder)?;
+        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let generation = GenerationConfig::from_folder(&folder, &tokenizer)?;
+        let preparation = Arc::new(preparation(&run, &folder, &special, &generation)?);
+        Ok(Self { run, device, tokenizer: Arc::new(tokenizer), generation, special, preparation })
+    }
+
+    /// The policy of a checkpoint: with gradients for training, or without.
+    pub(crate) fn policy(&self, folder: &Path, gradients: bool) -> anyhow::Result<Box<dyn Policy>> {
+        let device = if gradients { self.device.clone().autodiff() } else { self.device.clone() };
+        let freeze = |name: &str| self.run.model.freezes(name);
+        let policy = percept_models::load(folder, &device, &freeze)?;
+        if gradients {
+            self.check_freeze(&*policy)?;
+        }
+        Ok(policy)
+    }
+
+    /// Every pattern of `model.freeze` must mean something, and something must be left to train.
+    fn check_freeze(&self, policy: &dyn Policy) -> anyhow::Result<()> {
+        let parameters = policy.parameters();
+        let names: Vec<&str> = parameters.iter().flat_map(|p| &p.pieces).map(|piece| piece.name.as_str()).collect();
+        for pattern in &self.run.model.freeze {
+            let mut alone = self.run.model.clone();
+            alone.freeze = vec![pattern.clone()];
+            ensure!(
+                names.iter().any(|name| alone.freezes(name)),
+                "model.freeze: {pattern:?} matches no parameter; parameters are named like {:?} and {:?}",
+                names[0],
+                names[names.len() - 1]
+            );
+        }
+        ensure!(parameters.iter().any(|p| p.trainable), "model.freeze leaves no parameter to train");
+        Ok(())
+    }
+
+    /// A data set, checked row by row.
+    pub(crate) fn source(&self, files: &[PathBuf], solutions: bool, shuffle: bool, limit: Option<usize>) -> anyhow::Result<Source> {
+        let data = &self.run.data;
+        let config = DataConfig {
+            files: files.to_vec(),
+            problem: data.problem_column.clone(),
+            answer: data.answer_column.clone(),
+            images: data.image_column.clone(),
+            solution: solutions.then(|| data.solution_column.clone()),
+            image_root: data.image_root.clone(),
+            ..DataConfig::default()
+        };
+        let set = DataSet::open(&config)?;
+        let skip = data.on_bad_row == OnBadRow::Skip;
+        let progress = bar("checking rows");
+        let source = Source::open(set, self.preparation.clone(), self.run.trainer.seed, shuffle, skip, limit, &progress)?;
+        if let Some(text) = source.left_out() {
+            eprintln!("{text}");
+        }
+        Ok(source)
+    }
+
+    pub(crate) fn corruption(&self) -> anyhow::Result<Box<dyn percept_vision::Corruption>> {
+        corruption(&self.run, &self.run.data.corruption)
+    }
+
+    /// Gives a source the corruptions that an objective's views need.
+    pub(crate) fn mask_for(&self, source: &mut Source, objective: &dyn Objective) -> anyhow::Result<()> {
+        let needs = objective.needs();
+        let slots = needs.views.iter().filter_map(|view| match view.image {
+            Image::Corrupted(slot) => Some(slot + 1),
+            Image::Whole => None,
+        });
+        for _ in 0..slots.max().unwrap_or(0) {
+            source.masked.push(self.corruption()?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn grader(&self, app: &App) -> anyhow::Result<RubricGrader> {
+        // the two crates do not know each other: the section is handed over as TOML
+        let table = toml::Table::try_from(&self.run.reward).context("[reward]")?;
+        let config: RubricConfig = table.try_into().context("[reward]")?;
+        Ok(RubricGrader { rubric: app.verifiers.rubric(&config)?, tokenizer: self.tokenizer.clone() })
+    }
+
+    /// The objective, with the rubric parts it reads checked.
+    pub(crate) fn objective(&self, app: &App) -> anyhow::Result<Box<dyn Objective>> {
+        let objective = app.objectives.build(&self.run)?;
+        let names: Vec<&str> = self.run.reward.names().collect();
+        for part in objective.parts_read() {
+            ensure!(
+                part == "overall" || names.contains(&part.as_str()),
+                "objective.filter_key = {part:?} names no verifier; there are {names:?} and \"overall\""
+            );
+        }
+        Ok(objective)
+    }
+
+    /// Ids that are never sampled: placeholders, and rows of the vocabulary that stand for no text.
+    pub(crate) fn banned(&self, vocabulary: usize) -> Vec<u32> {
+        let mut banned: Vec<u32> = std::iter::once(self.special.image).chain(self.special.video).collect();
+        banned.extend(self.tokenizer.len() as u32..vocabulary as u32);
+        banned
+    }
+
+    pub(crate) fn settings(&self, steps: u64, vocabulary: usize) -> Settings {
+        let run = &self.run;
+        let rollout = &run.rollout;
+        let sampling = RolloutSettings {
+            prompts_per_step: rollout.prompts_per_step,
+            responses_per_prompt: rollout.responses_per_prompt,
+            temperature: rollout.temperature as f32,
+            top_p: rollout.top_p as f32,
+            top_k: rollout.top_k,
+            min_p: rollout.min_p as f32,
+            max_new_tokens: rollout.max_new_tokens,
+        };
+        let validation = &run.validation;
+        let evaluation = RolloutSettings {
+            // as many prompts at a time as fill the decoder
+            prompts_per_step: rollout.max_rows.div_ceil(validation.responses_per_prompt).max(1),
+            responses_per_prompt: validation.responses_per_prompt,
+            temperature: validation.temperature as f32,
+            top_p: validation.top_p as f32,
+            top_k: validation.top_k,
+            min_p: validation.min_p as f32,
+            max_new_tokens: validation.max_new_tokens,
+        };
+        let trainer = &run.trainer;
+        Settings {
+            run_dir: trainer.run_dir.clone(),
+            seed: trainer.seed,
+            steps,
+            prompts_per_update: trainer.prompts_per_update,
+            micro_tokens: trainer.micro_tokens,
+            max_tries: trainer.max_tries,
+            prompts_per_try: trainer.prompts_per_try,
+            checkpoint_every: trainer.checkpoint_every as u64,
+            keep_last: trainer.keep_last,
+            keep_best: trainer.keep_best,
+            max_nonfinite_updates: trainer.max_nonfinite_updates,
+            samples_per_step: trainer.samples_per_step,
+            rollout: sampling,
+            validation: ValidationSettings {
+                every: validation.every as u64,
+                before_training: validation.before_training,
+                limit: validation.limit,
+                sampling: evaluation,
+            },
+            optimizer: optimizer(&run.optimizer),
+            rounded_weights: run.model.save_dtype != SaveDtype::F32,
+            stop_tokens: self.generation.eos.clone(),
+            banned_tokens: self.banned(vocabulary),
+        }
+    }
+
+    /// Writes checkpoints with the companions of the one that the run started from.
+    pub(crate) fn save(&self) -> Box<SavePolicy> {
+        let source = self.run.model.checkpoint.clone();
+        let dtype = match self.run.model.save_dtype {
+            SaveDtype::F32 => Dtype::F32,
+            SaveDtype::F16 => Dtype::F16,
+            SaveDtype::Bf16 => Dtype::BF16,
+        };
+        Box::new(move |policy, folder| percept_models::save(policy, &source, folder, dtype).map_err(TrainError::seam))
+    }
+}
+
+pub(crate) fn optimizer(config: &percept_config::OptimizerConfig) -> OptimizerSettings {
+    let schedule = config.clone();
+    OptimizerSettings {
+        betas: config.betas,
+        epsilon: config.eps,
+        weight_decay: config.weight_decay,
+        max_grad_norm: config.max_grad_norm,
+        learning_rate: Arc::new(move |step, total| schedule.learning_rate_at(step, total)),
+    }
+}
+
+pub(crate) fn corruption(run: &RunConfig, table: &toml::Table) -> anyhow::Result<Box<dyn percept_vision::Corruption>> {
+    let config: CorruptionConfig = run.section(table, "data.corruption")?;
+    Ok(config.build()?)
+}
+
+fn preparation(run: &RunConfig, folder: &Path, special: &SpecialIds, generation: &GenerationConfig) -> anyhow::Result<Preparation> {
+    let data = &run.data;
+    let format = match &data.format_prompt {
+        FormatPrompt::Papo => "math_perception".to_owned(),
+        FormatPrompt::Plain => "none".to_owned(),
+        FormatPrompt::File(path) => path.display().to_string(),
+    };
+    let options = PromptOptions {
+        image_token: special.image,
+        video_token: special.video,
+        special_tokens_in_text: match data.special_tokens_in_text {
+            SpecialTokensInText::Text => SpecialTokens::AsText,
+            SpecialTokensInText::Allow => SpecialTokens::Allow,
+        },
+        template: serde_json::Map::new(),
+    };
+    let prompts = PromptBuilder::new(
+        Tokenizer::from_folder(folder)?,
+        ChatTemplate::from_folder(folder)?,
+        percept_text::FormatPrompt::load(&format, Path::new("."))?,
+        options,
+    )?;
+    Ok(Preparation {
+        prompts,
+        preprocessor: Preprocessor::from_folder(folder)?,
+        limits: Limits { max_pixels: data.max_picture_pixels, ..Limits::default() },
+        min_pixels: data.min_pixels,
+        max_pixels: data.max_pixels,
+        alpha: match data.alpha {
+            Alpha::White => percept_vision::Alpha::OverWhite,
+            Alpha::Drop => percept_vision::Alpha::Drop,
+        },
+        max_prompt_tokens: data.max_prompt_tokens,
+        has_images: !data.image_column.is_empty(),
+        end_token: *generation.eos.first().context("generation_config.json: no end token")?,
+        seed: run.trainer.seed,
+    })
+}

@@ -1,0 +1,196 @@
+//! Rows of a data set as tasks: pictures decoded, corrupted and cut into patches, prompts tokenized and expanded.
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use percept_core::{PicturePatches, Prompt, Task};
+use percept_data::{DataSet, Row, Visits};
+use percept_random::{Key, Purpose};
+use percept_text::PromptBuilder;
+use percept_trainer::{TaskSource, TrainError};
+use percept_vision::{Alpha, Corruption, Limits, Picture, Pixels, Preprocessor, bound_pixels, decode};
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How rows become tasks.
+pub(crate) struct Preparation {
+    pub(crate) prompts: PromptBuilder,
+    pub(crate) preprocessor: Preprocessor,
+    pub(crate) limits: Limits,
+    pub(crate) min_pixels: Option<u64>,
+    pub(crate) max_pixels: Option<u64>,
+    pub(crate) alpha: Alpha,
+    pub(crate) max_prompt_tokens: usize,
+    /// Whether the data set has pictures at all: without, `<image>` is an ordinary word.
+    pub(crate) has_images: bool,
+    /// Ends a solution.
+    pub(crate) end_token: u32,
+    pub(crate) seed: u64,
+}
+
+/// What became of a row.
+enum Prepared {
+    Task(Box<Task>),
+    /// The prompt has this many tokens, which is too long.
+    TooLong(usize),
+}
+
+impl Preparation {
+    fn picture(&self, bytes: &[u8]) -> Result<Picture, percept_vision::VisionError> {
+        let picture = decode(bytes, &self.limits)?;
+        let has_alpha = matches!(picture.pixels(), Pixels::Rgba(_) | Pixels::GrayAlpha(_));
+        if has_alpha && self.alpha == Alpha::OverWhite {
+            // laid over white first, so that a masked cell is black and not transparent
+            let rgb = picture.to_rgb(Alpha::OverWhite);
+            return Ok(Picture::new(rgb.width, rgb.height, Pixels::Rgb(rgb.data)));
+        }
+        Ok(picture)
+    }
+
+    fn patches(&self, picture: &Picture) -> Result<PicturePatches, percept_vision::VisionError> {
+        let bounded = bound_pixels(picture, self.min_pixels, self.max_pixels)?;
+        let patches = self.preprocessor.preprocess(&bounded.to_rgb(self.alpha))?;
+        Ok(PicturePatches { rows: patches.rows, grid: patches.grid })
+    }
+
+    /// A row as a task. `name` names the prompt in random streams; `shown` corrupts what the policy is shown, `masked` makes the twin
+    /// of its masked view.
+    fn task(&self, row: Row, name: u64, shown: Option<&dyn Corruption>, masked: &[Box<dyn Corruption>]) -> anyhow::Result<Prepared> {
+        let place = row.place.to_string();
+        let key = Key::new(self.seed, Purpose::Corruption).prompt(name);
+        let mut pictures = Vec::with_capacity(row.images.len());
+        let mut corrupted: Vec<Vec<PicturePatches>> = masked.iter().map(|_| Vec::new()).collect();
+        for index in 0..row.images.len() {
+            let bytes = row.read_image(index)?;
+            let field = || format!("{place}, picture {}", index + 1);
+            let mut picture = self.picture(&bytes).with_context(field)?;
+            if let Some(shown) = shown {
+                picture = shown.corrupt(&picture, &mut key.sample(index as u32).stream());
+            }
+            pictures.push(self.patches(&picture).with_context(field)?);
+            for (slot, corruption) in masked.iter().enumerate() {
+                let stream = key.step(1 + slot as u64).sample(index as u32);
+                let twin = corruption.corrupt(&picture, &mut stream.stream());
+                corrupted[slot].push(self.patches(&twin).with_context(field)?);
+            }
+        }
+        let merge = self.preprocessor.merge_size.pow(2);
+        let sizes: Vec<usize> = pictures.iter().map(|picture| picture.grid.iter().product::<usize>() / merge).collect();
+        let text = if self.has_images || !sizes.is_empty() {
+            self.prompts.build(&row.problem, &sizes)
+        } else {
+            self.prompts.build_without_pictures(&row.problem)
+        };
+        let text = text.with_context(|| format!("{place}, problem"))?;
+        if text.ids.len() > self.max_prompt_tokens {
+            return Ok(Prepared::TooLong(text.ids.len()));
+        }
+        let solution = row.solution.as_deref().map(|solution| self.prompts.response(solution, self.end_token));
+        let solution = solution.transpose().with_context(|| format!("{place}, solution"))?;
+        let prompt = Prompt { id: name, tokens: text.ids, pictures, corrupted };
+        let Row { problem, answer, .. } = row;
+        Ok(Prepared::Task(Box::new(Task { prompt: Arc::new(prompt), problem, answer, solution, place })))
+    }
+}
+
+/// A data set whose rows were all checked.
+pub(crate) struct Source {
+    data: DataSet,
+    preparation: Arc<Preparation>,
+    visits: Visits,
+    /// Rows that can be used, and what was left out.
+    usable: Vec<u32>,
+    pub(crate) too_long: usize,
+    pub(crate) bad: usize,
+    /// For the masked views of an objective, in order of slots.
+    pub(crate) masked: Vec<Box<dyn Corruption>>,
+    /// Corrupts what the policy is shown: for measuring what it owes to looking.
+    pub(crate) shown: Option<Box<dyn Corruption>>,
+}
+
+impl Source {
+    /// Checks every row: pictures decode, placeholders match them, the prompt is not too long.
+    ///
+    /// # Errors
+    /// At the first bad row, unless `skip_bad`; when no row is left.
+    pub(crate) fn open(
+        data: DataSet,
+        preparation: Arc<Preparation>,
+        seed: u64,
+        shuffle: bool,
+        skip_bad: bool,
+        limit: Option<usize>,
+        progress: &ProgressBar,
+    ) -> anyhow::Result<Self> {
+        let total = data.len().min(limit.unwrap_or(usize::MAX));
+        progress.set_length(total as u64);
+        let (too_long, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let check = |index: usize| -> anyhow::Result<Option<u32>> {
+            let prepared = data.row(index).map_err(anyhow::Error::from);
+            let prepared = prepared.and_then(|row| preparation.task(row, index as u64, None, &[]));
+            progress.inc(1);
+            match prepared {
+                Ok(Prepared::Task(_)) => Ok(Some(index as u32)),
+                Ok(Prepared::TooLong(_)) => {
+                    too_long.fetch_add(1, Ordering::Relaxed);
+                    Ok(None)
+                }
+                Err(error) if skip_bad => {
+                    tracing::warn!("{}", crate::messages::one_line(&error));
+                    bad.fetch_add(1, Ordering::Relaxed);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        // in order, so that the first bad row is the one that is reported
+        let mut usable = Vec::with_capacity(total);
+        for from in (0..total).step_by(256) {
+            let chunk: Vec<anyhow::Result<Option<u32>>> =
+                (from..total.min(from + 256)).into_par_iter().map(check).collect();
+            for row in chunk {
+                usable.extend(row?);
+            }
+        }
+        progress.finish_and_clear();
+        let (too_long, bad) = (too_long.into_inner(), bad.into_inner());
+        anyhow::ensure!(
+            !usable.is_empty(),
+            "none of {total} rows can be used: {too_long} prompts are longer than data.max_prompt_tokens = {}, {bad} rows are bad",
+            preparation.max_prompt_tokens
+        );
+        let visits = Visits::new(seed, usable.len(), shuffle);
+        Ok(Self { data, preparation, visits, usable, too_long, bad, masked: Vec::new(), shown: None })
+    }
+
+    /// Rows left out, in words; nothing when all are used.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        let limit = self.preparation.max_prompt_tokens;
+        match (self.too_long, self.bad) {
+            (0, 0) => None,
+            (long, 0) => Some(format!("{long} rows left out: prompts longer than {limit} tokens")),
+            (0, bad) => Some(format!("{bad} bad rows skipped")),
+            (long, bad) => Some(format!("{long} rows left out: prompts longer than {limit} tokens; {bad} bad rows skipped")),
+        }
+    }
+}
+
+impl TaskSource for Source {
+    fn num_rows(&self) -> usize {
+        self.usable.len()
+    }
+
+    fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError> {
+        let row = self.usable[self.visits.at(visit)] as usize;
+        let prepared = self
+            .data
+            .row(row)
+            .map_err(anyhow::Error::from)
+            .and_then(|row| self.preparation.task(row, visit, self.shown.as_deref(), &self.masked))
+            .map_err(|error| TrainError::Seam(crate::messages::one_line(&error)))?;
+        Ok(match prepared {
+            Prepared::Task(task) => Some(*task),
+            Prepared::TooLong(_) => None,
+        })
+    }
+}
