@@ -1,3 +1,5 @@
 //! The integration tests, one binary.
 
+mod gradients;
 mod parity;
+mod shared_prefix;

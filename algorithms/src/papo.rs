@@ -163,18 +163,23 @@ impl Papo {
     }
 }
 
-/// Each row's quantile over the tokens of the mask, linearly interpolated at rank q (n - 1). `[rows, 1]`
+/// Each row's quantile over the tokens of the mask, linearly interpolated at rank q (n - 1), q in float32. `[rows, 1]`
 fn row_quantile(values: Tensor<2>, mask: Tensor<2>, q: f64) -> Tensor<2> {
-    let last = values.dims()[1] as f32 - 1.0;
-    let rank = mask.clone().sum_dim(1).sub_scalar(1.0).mul_scalar(q as f32).clamp(0.0, last);
+    // torch does not round q (n - 1) before it takes the fraction off: with q = 0.6 and n = 21 the threshold lies a bit above the
+    // token at rank 12, which is dropped. The halves of q, 12 bits each, make the product exact in float32, too.
+    let high = f32::from_bits((q as f32).to_bits() & 0xffff_f000);
+    let last = mask.clone().sum_dim(1).sub_scalar(1.0).clamp_min(0.0);
+    let (coarse, fine) = (last.clone().mul_scalar(high), last.clone().mul_scalar(q as f32 - high));
+    let below = (coarse.clone() + fine.clone()).floor();
+    let fraction = coarse - below.clone() + fine;
+    let above = below.clone().add_scalar(1.0).min_pair(last);
     let sorted = values.mask_fill(mask.equal_scalar(0.0), f32::INFINITY).sort(1);
     let at = |rank: Tensor<2>| -> Tensor<2> {
         let index: Tensor<2, Int> = rank.int();
         sorted.clone().gather(1, index)
     };
-    let below = rank.clone().floor();
-    let (low, high) = (at(below.clone()), at(rank.clone().ceil()));
-    low.clone() + (high - low) * (rank - below)
+    let (low, high) = (at(below), at(above));
+    low.clone() + (high - low) * fraction
 }
 
 impl Objective for Papo {
@@ -220,9 +225,13 @@ impl Objective for Papo {
         metrics.push(Metric { name: "objective/kl_prcp_variance", value: square, reduction: variance });
         let difference = masked.log_probs.clone() - live;
         let clamped = divergence.clone().greater_equal_scalar(10.0).float();
-        metrics.push(Metric::part("objective/kl_prcp_clamped_fraction", evidence.sum(clamped, by_token_pictures.clone())));
+        metrics
+            .push(Metric::part("objective/kl_prcp_clamped_fraction", evidence.sum(clamped, by_token_pictures.clone())));
         let likelier = difference.greater_scalar(0.0).float();
-        metrics.push(Metric::part("objective/masked_likelier_fraction", evidence.sum(likelier, by_token_pictures.clone())));
+        metrics.push(Metric::part(
+            "objective/masked_likelier_fraction",
+            evidence.sum(likelier, by_token_pictures.clone()),
+        ));
         let divergence = evidence.sum(divergence, weights);
         metrics.push(Metric::part("objective/kl_prcp", divergence.clone()));
         value = value - divergence.mul_scalar(gamma);

@@ -87,7 +87,8 @@ impl ClippedPolicy {
         let mut value = part("objective/policy_loss", tokens.loss, &weights);
         if config.kl_coefficient != 0.0 {
             let reference = evidence.view(View::REFERENCE).log_probs.clone();
-            let divergence = part("objective/reference_kl", kl(live.clone(), reference, config.kl_estimator.into()), &weights);
+            let divergence =
+                part("objective/reference_kl", kl(live.clone(), reference, config.kl_estimator.into()), &weights);
             value = value + divergence.mul_scalar(config.kl_coefficient);
         }
         if config.imitation_coefficient != 0.0 {

@@ -4,10 +4,11 @@
 
 mod algorithms;
 mod config;
-mod golden;
+pub mod golden;
 mod images;
 mod models;
 mod prompt;
 mod reward;
 mod tensors;
+mod train_step;
 mod weights;

@@ -186,7 +186,8 @@ fn log_probs_are_transformers() {
             let found = host(case.policy.score(&case.groups(), request));
             let rows = case.golden.rows(name);
             let shown = case.golden.shown("response_mask");
-            let expected: Vec<f32> = rows.iter().zip(shown).flat_map(|(row, at)| at.into_iter().map(|t| row[t])).collect();
+            let expected: Vec<f32> =
+                rows.iter().zip(shown).flat_map(|(row, at)| at.into_iter().map(|t| row[t])).collect();
             largest.check(&found, &expected, 1e-4, &format!("{}: {name}", case.name));
             println!("{}: {name} {largest:?}", case.folder.display());
         }
@@ -276,12 +277,18 @@ fn an_untied_head_is_used() {
         let mut tensors: Vec<(String, Vec<usize>)> =
             kept.map(|name| (name.to_owned(), source.tensor(name).expect("listed").shape.to_vec())).collect();
         tensors.push(("lm_head.weight".to_owned(), vec![case.config().vocabulary, case.config().hidden_size]));
-        let mut writer =
-            percept_weights::CheckpointWriter::create(folder, Dtype::F32, &tensors, percept_weights::DEFAULT_MAX_SHARD_BYTES)
-                .expect("a new folder");
+        let mut writer = percept_weights::CheckpointWriter::create(
+            folder,
+            Dtype::F32,
+            &tensors,
+            percept_weights::DEFAULT_MAX_SHARD_BYTES,
+        )
+        .expect("a new folder");
         for (name, _) in &tensors {
             let values = match name.as_str() {
-                "lm_head.weight" => source.to_f32("model.embed_tokens.weight").map(|v| v.iter().map(|x| -2.0 * x).collect()),
+                "lm_head.weight" => {
+                    source.to_f32("model.embed_tokens.weight").map(|v| v.iter().map(|x| -2.0 * x).collect())
+                }
                 name => source.to_f32(name),
             };
             writer.add(name, &values.expect("listed")).expect("writes");

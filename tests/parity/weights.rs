@@ -227,7 +227,11 @@ fn a_new_folder_is_whole_and_declares_its_format() {
             let staged = StagedFolder::create(&destination).expect("creates");
             write(&checkpoint, staged.path(), dtype, &layout(&checkpoint), DEFAULT_MAX_SHARD_BYTES);
             let copied = copy_companions(&folder, staged.path(), dtype).expect("copies");
-            for name in ["chat_template.json", "config.json", "preprocessor_config.json", "tokenizer.json"] {
+            // The chat template has one of two names.
+            let templates = ["chat_template.jinja", "chat_template.json"];
+            let templates = templates.into_iter().filter(|name| folder.join(name).is_file()).collect::<Vec<_>>();
+            assert!(!templates.is_empty(), "{} has no chat template", folder.display());
+            for name in ["config.json", "preprocessor_config.json", "tokenizer.json"].into_iter().chain(templates) {
                 assert!(copied.iter().any(|copy| copy == name), "{name} of {}: {copied:?}", folder.display());
             }
             staged.publish().expect("publishes");

@@ -31,8 +31,8 @@ pub(crate) struct Preparation {
 /// What became of a row.
 enum Prepared {
     Task(Box<Task>),
-    /// The prompt has this many tokens, which is too long.
-    TooLong(usize),
+    /// The prompt is longer than allowed.
+    TooLong,
 }
 
 impl Preparation {
@@ -83,7 +83,7 @@ impl Preparation {
         };
         let text = text.with_context(|| format!("{place}, problem"))?;
         if text.ids.len() > self.max_prompt_tokens {
-            return Ok(Prepared::TooLong(text.ids.len()));
+            return Ok(Prepared::TooLong);
         }
         let solution = row.solution.as_deref().map(|solution| self.prompts.response(solution, self.end_token));
         let solution = solution.transpose().with_context(|| format!("{place}, solution"))?;
@@ -131,7 +131,7 @@ impl Source {
             progress.inc(1);
             match prepared {
                 Ok(Prepared::Task(_)) => Ok(Some(index as u32)),
-                Ok(Prepared::TooLong(_)) => {
+                Ok(Prepared::TooLong) => {
                     too_long.fetch_add(1, Ordering::Relaxed);
                     Ok(None)
                 }
@@ -190,7 +190,7 @@ impl TaskSource for Source {
             .map_err(|error| TrainError::Seam(crate::messages::one_line(&error)))?;
         Ok(match prepared {
             Prepared::Task(task) => Some(*task),
-            Prepared::TooLong(_) => None,
+            Prepared::TooLong => None,
         })
     }
 }

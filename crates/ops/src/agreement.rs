@@ -67,6 +67,13 @@ fn linear_maps() {
 }
 
 #[test]
+fn a_transposed_weight_is_the_same_map() {
+    let [x, w, b, r] = [values(70, 33, 1), values(45, 33, 2), values(1, 45, 3), values(70, 45, 4)].map(Tensor::inner);
+    let got = linear_transposed(x.clone(), transpose_weight(w.clone()), Some(b.clone()), Some(r.clone()));
+    close("transposed", &host_of(got), &host_of(composed::linear(x, w, Some(b), Some(r))), 2e-6);
+}
+
+#[test]
 fn an_operand_used_twice_is_not_overwritten() {
     let (x, w) = (values(5, 8, 1), values(8, 8, 2));
     let before = host(x.clone());

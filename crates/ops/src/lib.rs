@@ -58,6 +58,38 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual
     }
 }
 
+/// A weight `[out, in]` laid out for products with few rows: `[in, out]`, contiguous. Without gradient.
+///
+/// A matrix product copies its operands into blocks first; for the few rows of a decoding step that copy costs more than the product,
+/// and this layout needs none.
+pub fn transpose_weight(weight: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = weight.dims();
+    let device = weight.device();
+    if !is_fused(&device) {
+        return weight.transpose();
+    }
+    let values = cpu::transpose(&host(weight));
+    Tensor::from_data(burn::tensor::TensorData::new(values, [columns, rows]), &device)
+}
+
+/// [`linear`] with a weight from [`transpose_weight`], without gradient.
+///
+/// # Shapes
+/// `x` `[n, in]`, `transposed` `[in, out]`, `bias` `[1, out]`, `residual` `[n, out]`; result `[n, out]`.
+pub fn linear_transposed(
+    x: Tensor<2>,
+    transposed: Tensor<2>,
+    bias: Option<Tensor<2>>,
+    residual: Option<Tensor<2>>,
+) -> Tensor<2> {
+    if !is_fused(&x.device()) {
+        return composed::linear(x, transposed.transpose(), bias, residual);
+    }
+    let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
+    let inputs = [Some(x), Some(transposed), bias, residual].into_iter().flatten().map(host).collect();
+    Tensor::from_primitive::<burn::backend::Flex>(kernel.output(inputs, true).into_tensor())
+}
+
 /// `gamma * x / sqrt(mean(x^2) + epsilon)` over the last dimension.
 ///
 /// # Shapes

@@ -10,31 +10,46 @@ pub struct Choice {
     pub log_prob: f32,
 }
 
+/// Ids that are never chosen.
+#[derive(Clone, Debug)]
+pub struct Banned(Vec<bool>);
+
+impl Banned {
+    pub fn new(ids: &[u32]) -> Self {
+        let mut banned = vec![false; ids.iter().max().map_or(0, |&id| id as usize + 1)];
+        ids.iter().for_each(|&id| banned[id as usize] = true);
+        Self(banned)
+    }
+
+    fn holds(&self, id: usize) -> bool {
+        self.0.get(id).copied().unwrap_or(false)
+    }
+}
+
 /// Chooses a token by the number `uniform` in [0, 1); nothing when no token can be chosen.
 ///
 /// Truncation in the order top-k, top-p, min-p, each on what the one before left, renormalized (transformers' and vLLM's order). The
 /// inverse of the cumulative distribution is taken in order of ids. The log-probability counts every id, also banned ones, because
 /// that is the distribution which scoring sees.
-pub fn choose(logits: &[f32], spec: &SamplingSpec, uniform: f64) -> Option<Choice> {
+pub fn choose(logits: &[f32], spec: &SamplingSpec, banned: &Banned, uniform: f64) -> Option<Choice> {
     let greedy = spec.temperature == 0.0;
     let scale = if greedy { 1.0 } else { 1.0 / spec.temperature };
     let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
     if !largest.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
         return None;
     }
-    let weight = |logit: f32| f64::from((logit - largest) * scale).exp();
-    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    let weights: Vec<f32> = logits.iter().map(|&logit| ((logit - largest) * scale).exp()).collect();
+    let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
     let choice = |token: usize| {
         let log_prob = f64::from((logits[token] - largest) * scale) - total.ln();
         Some(Choice { token: token as u32, log_prob: log_prob as f32 })
     };
-    let mut allowed: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
-    allowed.retain(|(id, _)| !spec.banned_tokens.contains(&(*id as u32)));
+    let allowed = (0..logits.len()).filter(|&id| !banned.holds(id));
     if greedy {
-        let first = |a: (usize, f32), b: (usize, f32)| if b.1 > a.1 { b } else { a };
-        return allowed.into_iter().reduce(first).and_then(|(token, _)| choice(token));
+        let first = |a: usize, b: usize| if logits[b] > logits[a] { b } else { a };
+        return allowed.reduce(first).and_then(choice);
     }
-    let mut candidates: Vec<(usize, f64)> = allowed.into_iter().map(|(id, logit)| (id, weight(logit))).collect();
+    let mut candidates: Vec<(usize, f64)> = allowed.map(|id| (id, f64::from(weights[id]))).collect();
     truncate(&mut candidates, spec);
     let mass: f64 = candidates.iter().map(|(_, weight)| weight).sum();
     let mut left = uniform * mass;
@@ -82,6 +97,10 @@ fn truncate(candidates: &mut Vec<(usize, f64)>, spec: &SamplingSpec) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(logits: &[f32], spec: &SamplingSpec, uniform: f64) -> Option<Choice> {
+        super::choose(logits, spec, &Banned::new(&spec.banned_tokens), uniform)
+    }
 
     fn spec() -> SamplingSpec {
         SamplingSpec {

@@ -1,6 +1,6 @@
 //! The in-process sampler: cached decoding of many rows at once; finished rows leave the batch, waiting ones take their place.
 
-use crate::choose::{Choice, choose};
+use crate::choose::{Banned, Choice, choose};
 use burn::tensor::Tensor;
 use percept_core::{
     DecodeRow, Decoder, Finish, FrozenPolicy, Group, Prompt, Response, Sampler, SamplerError, SamplingSpec,
@@ -44,6 +44,7 @@ struct Open {
 
 struct Batch<'a> {
     spec: &'a SamplingSpec,
+    banned: Banned,
     prompts: &'a [Arc<Prompt>],
     decoder: Box<dyn Decoder + 'a>,
     waiting: VecDeque<(usize, usize)>,
@@ -65,6 +66,7 @@ impl Sampler for InProcess {
         let rows = self.max_rows.min(prompts.len() * per_prompt);
         let mut batch = Batch {
             spec,
+            banned: Banned::new(&spec.banned_tokens),
             prompts,
             decoder: policy.decoder(rows, spec.max_new_tokens),
             waiting: (0..prompts.len()).flat_map(|p| (0..per_prompt).map(move |s| (p, s))).collect(),
@@ -157,10 +159,11 @@ impl Batch<'_> {
     fn choose_all(&self, logits: &[&[f32]], places: &[(usize, usize, usize)]) -> Result<Vec<Choice>, SamplerError> {
         let purpose = if self.spec.evaluation { Purpose::Evaluation } else { Purpose::Sampling };
         let key = Key::new(self.spec.seed, purpose).step(self.spec.step);
+        let (prompts, spec, banned) = (self.prompts, self.spec, &self.banned);
         let chosen = logits.par_iter().zip(places).map(|(logits, &(prompt, sample, position))| {
-            let prompt = self.prompts[prompt].id;
+            let prompt = prompts[prompt].id;
             let uniform = key.prompt(prompt).sample(sample as u32).uniform_at(position as u64);
-            choose(logits, self.spec, uniform).ok_or(SamplerError::NothingToSample { prompt })
+            choose(logits, spec, banned, uniform).ok_or(SamplerError::NothingToSample { prompt })
         });
         chosen.collect()
     }

@@ -3,5 +3,5 @@
 mod choose;
 mod engine;
 
-pub use choose::{Choice, choose};
+pub use choose::{Banned, Choice, choose};
 pub use engine::InProcess;

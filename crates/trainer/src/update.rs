@@ -131,7 +131,7 @@ impl Updater<'_> {
         let views = needs.views.iter().map(|&view| {
             let scores = match view.weights {
                 Weights::Live => live(view.image),
-                _ => rows.constant(&device, |group| find(&groups[group].views, view)),
+                _ => rows.constant(&device, needs.entropy, |group| find(&groups[group].views, view)),
             };
             (view, scores)
         });
@@ -302,13 +302,12 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Numbers of a view; zeros where the group has none.
-    fn constant(&self, device: &Device, view: impl Fn(usize) -> Option<&'a ViewNumbers>) -> Scores {
+    /// Numbers of a view; zeros where the group has none, which may be all groups.
+    fn constant(&self, device: &Device, entropy: bool, view: impl Fn(usize) -> Option<&'a ViewNumbers>) -> Scores {
         let log_probs = self.padded(device, |group, response| view(group).map_or(&[][..], |v| &v.log_probs[response]));
-        let has_entropy = self.rows.iter().any(|&(group, _)| view(group).is_some_and(|v| v.entropies.is_some()));
         let entropies = |group: usize, response: usize| -> &'a [f32] {
             view(group).and_then(|v| v.entropies.as_ref()).map_or(&[][..], |entropies| &entropies[response])
         };
-        Scores { log_probs, entropy: has_entropy.then(|| self.padded(device, entropies)) }
+        Scores { log_probs, entropy: entropy.then(|| self.padded(device, entropies)) }
     }
 }

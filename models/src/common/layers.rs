@@ -10,6 +10,8 @@ use percept_core::Parameter;
 pub(crate) struct Linear {
     weight: Parameter,
     bias: Option<Parameter>,
+    /// The weight laid out for few rows, when [`Linear::prepare`] made it.
+    transposed: Option<Tensor<2>>,
 }
 parameters_of!(Linear: weight, bias);
 
@@ -20,22 +22,34 @@ impl Linear {
         let weight = make(Spec::matrix(weights.collect()))?;
         let biases = || maps.iter().map(|(name, output)| (format!("{name}.bias"), vec![*output])).collect();
         let bias = bias.then(|| make(Spec::matrix(biases()))).transpose()?;
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, transposed: None })
     }
 
     /// A convolution whose kernel is as large as its stride: a map of flattened patches, without bias.
     pub(crate) fn convolution(make: &mut Make, name: &str, kernel: Vec<usize>) -> Result<Self, ModelError> {
-        Ok(Self { weight: make(Spec::matrix(vec![(format!("{name}.weight"), kernel)]))?, bias: None })
+        Ok(Self { weight: make(Spec::matrix(vec![(format!("{name}.weight"), kernel)]))?, bias: None, transposed: None })
     }
 
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        percept_ops::linear(x, self.weight.value.clone(), self.bias.as_ref().map(|bias| bias.value.clone()), None)
+        self.map(x, None)
     }
 
     /// The map added to `residual`.
     pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        self.map(x, Some(residual))
+    }
+
+    fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        percept_ops::linear(x, self.weight.value.clone(), bias, Some(residual))
+        match &self.transposed {
+            Some(transposed) => percept_ops::linear_transposed(x, transposed.clone(), bias, residual),
+            None => percept_ops::linear(x, self.weight.value.clone(), bias, residual),
+        }
+    }
+
+    /// Keeps a second copy of the weight that makes products with few rows faster; for policies without gradient.
+    pub(crate) fn prepare(&mut self) {
+        self.transposed = Some(percept_ops::transpose_weight(self.weight.value.clone()));
     }
 }
 

@@ -3,14 +3,20 @@
 use super::policy::Qwen25Vl;
 use super::position::rotary;
 use burn::tensor::Tensor;
-use percept_core::{DecodeRow, Decoder, PicturePatches, Prompt};
+use super::text::TextDecoder;
+use percept_core::{DecodeRow, Decoder, PicturePatches, Policy, Prompt};
 use percept_ops::{AttentionPlan, CachedRow, KeyValueCache, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Models up to this many weights are laid out a second time while sampling (2 GiB in float32).
+const PREPARED_WEIGHTS: usize = 1 << 29;
+
 /// See [`percept_core::Policy::decoder`].
 pub(super) struct CachedDecoder<'a> {
     policy: &'a Qwen25Vl,
+    /// The policy's decoder, laid out for few rows where memory allows.
+    text: TextDecoder,
     cache: KeyValueCache,
     /// The position of a prompt's first response token.
     next: HashMap<usize, u32>,
@@ -20,11 +26,12 @@ impl<'a> CachedDecoder<'a> {
     pub(super) fn new(policy: &'a Qwen25Vl, rows: usize, tokens: usize) -> Self {
         let config = &policy.config;
         let cache = KeyValueCache::new(config.heads, config.num_layers, rows, tokens, &policy.device);
-        Self { policy, cache, next: HashMap::new() }
-    }
-
-    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        percept_ops::linear(hidden, self.policy.text.head(), None, None)
+        let mut text = policy.text.clone();
+        let weights: usize = policy.parameters().iter().map(|p| p.value.dims().iter().product::<usize>()).sum();
+        if weights <= PREPARED_WEIGHTS {
+            text.prepare();
+        }
+        Self { policy, text, cache, next: HashMap::new() }
     }
 }
 
@@ -45,11 +52,11 @@ impl Decoder for CachedDecoder<'_> {
             last.push(Row::Table(rows.len() as u32 - 1));
         }
         let plan = Arc::new(AttentionPlan::separate(&lengths, true));
-        let x = percept_ops::gather(policy.text.embedding.value.clone(), features.map(|f| f.rows), &rows.into());
+        let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &rows.into());
         let table = Arc::new(rotary(&policy.config, &positions));
         let heads = policy.config.heads;
         let cache = &mut self.cache;
-        let hidden = policy.text.forward(x, &table, heads, &last.into(), |layer, packed| {
+        let hidden = self.text.forward(x, &table, heads, &last.into(), |layer, packed| {
             let mut from = 0;
             for ((name, _), length) in prompts.iter().zip(&lengths) {
                 cache.insert(layer, *name, packed.clone().slice([from..from + length]));
@@ -57,7 +64,7 @@ impl Decoder for CachedDecoder<'_> {
             }
             percept_ops::attention(packed, &plan, heads)
         });
-        self.logits(hidden)
+        self.text.logits(hidden)
     }
 
     fn step(&mut self, rows: &[DecodeRow]) -> Tensor<2> {
@@ -68,13 +75,13 @@ impl Decoder for CachedDecoder<'_> {
         let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
         let cached: Vec<CachedRow> =
             rows.iter().map(|row| CachedRow { slot: row.slot, prompt: row.prompt, length: row.length }).collect();
-        let x = percept_ops::gather(policy.text.embedding.value.clone(), None, &tokens);
+        let x = percept_ops::gather(self.text.embedding.value.clone(), None, &tokens);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
-        let hidden = policy.text.forward(x, &table, policy.config.heads, &all, |layer, packed| {
+        let hidden = self.text.forward(x, &table, policy.config.heads, &all, |layer, packed| {
             cache.attend(layer, packed, &cached)
         });
-        self.logits(hidden)
+        self.text.logits(hidden)
     }
 
     fn forget(&mut self, prompt: usize) {

@@ -15,6 +15,8 @@ pub(super) struct TextDecoder {
     norm: RmsNorm,
     /// Absent when the head is the embedding.
     head: Option<Parameter>,
+    /// The head laid out for few rows, when [`TextDecoder::prepare`] made it.
+    transposed_head: Option<Tensor<2>>,
 }
 parameters_of!(TextDecoder: embedding, blocks, norm, head);
 
@@ -38,12 +40,30 @@ impl TextDecoder {
         let blocks = blocks.collect::<Result<_, _>>()?;
         let norm = RmsNorm::new(make, "model.norm", config.hidden_size, config.rms_norm_eps)?;
         let head = (!config.tie_word_embeddings).then(|| make(table("lm_head.weight"))).transpose()?;
-        Ok(Self { embedding, blocks, norm, head })
+        Ok(Self { embedding, blocks, norm, head, transposed_head: None })
     }
 
     /// `[v, d]`
     pub(super) fn head(&self) -> Tensor<2> {
         self.head.as_ref().unwrap_or(&self.embedding).value.clone()
+    }
+
+    /// `hidden head^T`: `[n, v]`
+    pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.transposed_head {
+            Some(transposed) => percept_ops::linear_transposed(hidden, transposed.clone(), None, None),
+            None => percept_ops::linear(hidden, self.head(), None, None),
+        }
+    }
+
+    /// Lays weights out for the few rows of a decoding step, at the price of a second copy.
+    pub(super) fn prepare(&mut self) {
+        for block in &mut self.blocks {
+            for linear in [&mut block.qkv, &mut block.output, &mut block.gate_up, &mut block.down] {
+                linear.prepare();
+            }
+        }
+        self.transposed_head = Some(percept_ops::transpose_weight(self.head()));
     }
 
     /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`.

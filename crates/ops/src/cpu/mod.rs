@@ -21,7 +21,7 @@ pub(crate) use bridge::{apply1, apply2, apply3, apply4};
 pub(crate) use decode::{HostCache, decode};
 pub(crate) use embedding::Gather;
 pub(crate) use head::TokenLogProbs;
-pub(crate) use linear::Linear;
+pub(crate) use linear::{Linear, transpose};
 pub(crate) use matrix::Matrix;
 pub(crate) use norm::RmsNorm;
 pub(crate) use rotary::Rotate;
