@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo run --release --example custom_verifier -- train runs/quickstart/run.toml \
-//!     --set model.checkpoint=runs/quickstart/run/sft/checkpoints/step-000400 --set trainer.run_dir=runs/short_answer \
+//!     --set model.checkpoint=runs/quickstart/run/sft/$(cat runs/quickstart/run/sft/latest) --set trainer.run_dir=runs/short_answer \
 //!     --set 'reward.verifiers=[{name="accuracy", kind="math", weight=0.7}, {name="short", kind="short_answer", weight=0.3}]'
 //! ```
 //!

@@ -126,9 +126,12 @@ fn advantages() {
     for (number, case) in cases.iter().enumerate() {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         case.group.iter().enumerate().for_each(|(row, name)| groups.entry(name).or_default().push(row));
-        let methods: [(&str, Box<dyn Objective>, &Want); 2] = [
+        let papo = |base: Box<dyn Objective>| Box::new(Papo::new(PapoConfig::default(), base));
+        let methods: [(&str, Box<dyn Objective>, &Want); 4] = [
             ("grpo", Box::new(Grpo::new(GrpoConfig::default())), &case.grpo),
             ("dapo", Box::new(Dapo::new(DapoConfig::default())), &case.dapo),
+            ("papo_g", papo(Box::new(Grpo::new(GrpoConfig::default()))), &case.grpo),
+            ("papo_d", papo(Box::new(Dapo::new(DapoConfig::default()))), &case.dapo),
         ];
         for (name, method, want) in methods {
             for rows in groups.values() {
@@ -600,17 +603,25 @@ fn group_filter() {
     for (number, case) in cases.iter().enumerate() {
         let what = format!("case {number}");
         let (filter_low, filter_high, filter_key) = (case.filter_low, case.filter_high, case.filter_key.clone());
-        let dapo = Dapo::new(DapoConfig { filter_low, filter_high, filter_key, ..DapoConfig::default() });
+        let config = DapoConfig { filter_low, filter_high, filter_key, ..DapoConfig::default() };
+        // PAPO admits what its base admits
+        let papo = Papo::new(PapoConfig::default(), Box::new(Dapo::new(config.clone())));
+        let methods: [Box<dyn Objective>; 2] = [Box::new(Dapo::new(config)), Box::new(papo)];
+        let decide = |outcome: &GroupOutcome| {
+            let [dapo, papo] = methods.each_ref().map(|method| method.admit(outcome));
+            assert_eq!(dapo, papo, "case {number}: PAPO_D decides otherwise than DAPO");
+            dapo
+        };
         let admit = |scores: &Vec<f32>, want: bool| {
             // what the filter should not read speaks for the other decision
             let middle = 0.5 * (case.filter_low + case.filter_high) as f32;
             let others = vec![if want { case.filter_high as f32 + 1.0 } else { middle }; scores.len()];
             let lengths = vec![1; scores.len()];
             if case.filter_key == "overall" {
-                return dapo.admit(&outcome(scores, &[("accuracy".to_owned(), others)], &lengths));
+                return decide(&outcome(scores, &[("accuracy".to_owned(), others)], &lengths));
             }
             let parts = [("other".to_owned(), others.clone()), (case.filter_key.clone(), scores.clone())];
-            dapo.admit(&outcome(&others, &parts, &lengths))
+            decide(&outcome(&others, &parts, &lengths))
         };
         let mut refill = Refill::new(case.prompts_needed, case.max_tries).keep_rejected_chunk();
         let mut end = None;

@@ -1,11 +1,11 @@
 //! How errors are shown: one line, causes after colons.
 
-/// `error: what: why`, each part once.
+/// `error: what: why`, each part once, all on one line: what others wrote (a verifier's traceback) has several.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::from("error");
     let mut last = String::new();
     for cause in error.chain() {
-        let part = cause.to_string();
+        let part = joined(&cause.to_string());
         // many errors repeat their cause in their own text
         if !last.contains(&part) {
             text = format!("{text}: {part}");
@@ -15,10 +15,19 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     text
 }
 
+fn joined(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(" | ")
+}
+
 /// A panic is a mistake of ours: say so, with the place, and how to report it.
 pub(crate) fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: internal mistake, please report it with this line: {panic}");
+        // whoever read our output is gone (`percept eval ... | head`): nobody is left to tell
+        if panic.to_string().contains("failed printing to stdout") {
+            std::process::exit(141);
+        }
+        eprintln!("error: internal mistake, please report it with this line: {}", joined(&panic.to_string()));
     }));
 }
 
@@ -33,5 +42,6 @@ mod tests {
         assert_eq!(one_line(&error), "error: config.json: no such file");
         let error = Err::<(), _>(anyhow!("b")).context("a").unwrap_err();
         assert_eq!(one_line(&error), "error: a: b");
+        assert_eq!(one_line(&anyhow!("it said:\nfirst\n\n  second\n")), "error: it said: | first | second");
     }
 }

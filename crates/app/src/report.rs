@@ -56,12 +56,12 @@ impl Table {
             self.columns.retain(|(_, name, _)| metrics.get(name).is_some() || name.starts_with("validation"));
         }
         if self.lines == 0 {
-            let heads: Vec<String> = self.columns.iter().map(|(head, _, _)| format!("{head:>10}")).collect();
+            let heads: Vec<String> = self.columns.iter().map(|(head, _, _)| format!("{head:>11}")).collect();
             self.print(format!("{:>6}{}", "step", heads.concat()));
         }
         let cell = |&(_, name, digits): &(&str, &str, usize)| match metrics.get(name) {
-            Some(value) => format!("{value:>10.digits$}"),
-            None => format!("{:>10}", ""),
+            Some(value) => format!("{value:>11.digits$}"),
+            None => format!("{:>11}", ""),
         };
         let cells: Vec<String> = self.columns.iter().map(cell).collect();
         self.print(format!("{step:>6}{}", cells.concat()));

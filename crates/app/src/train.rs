@@ -55,9 +55,16 @@ fn conclude(outcome: &Outcome, arguments: &RunArguments, command: &str) -> ExitC
     if !outcome.interrupted {
         return ExitCode::SUCCESS;
     }
-    let sets: Vec<String> = arguments.sets.iter().map(|set| format!(" --set {set}")).collect();
-    println!("stopped after step {}; go on with: percept {command} {}{} --resume", outcome.step, arguments.config.display(), sets.concat());
+    let sets: Vec<String> = arguments.sets.iter().map(|set| format!(" --set {}", quoted(set))).collect();
+    let config = quoted(&arguments.config.display().to_string());
+    println!("stopped after step {}; go on with: percept {command} {config}{} --resume", outcome.step, sets.concat());
     ExitCode::from(130)
+}
+
+/// A word as a shell takes it, so that what is printed can be pasted.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// What a step costs and which views are computed, for --dry-run.
@@ -77,16 +84,16 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let mut source = parts.source(&run.data.train, false, run.data.shuffle, None)?;
     parts.mask_for(&mut source, &*objective)?;
     let plan = BatchPlan::new(run, source.num_rows() as u64)?;
-    if arguments.dry_run {
-        print!("{plan}");
-        println!("{}", describe(&*objective));
-        return Ok(ExitCode::SUCCESS);
-    }
     let mut validation = match run.data.validation.is_empty() {
         true => None,
         false => Some(parts.source(&run.data.validation, false, false, run.validation.limit)?),
     };
     let grader = parts.grader(app)?;
+    if arguments.dry_run {
+        println!("{plan}");
+        println!("{}", describe(&*objective));
+        return Ok(ExitCode::SUCCESS);
+    }
     let run_dir = &run.trainer.run_dir;
     let resume = prepare(run_dir, run, arguments.resume)?;
     let policy = parts.policy(resume.as_deref().unwrap_or(&run.model.checkpoint), true)?;
@@ -122,15 +129,15 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let run = &parts.run;
     let mut source = parts.source(&run.data.train, true, run.data.shuffle, None)?;
     let plan = SftPlan::new(run, source.num_rows() as u64)?;
-    if arguments.dry_run {
-        print!("{plan}");
-        return Ok(ExitCode::SUCCESS);
-    }
     let mut validation = match run.data.validation.is_empty() {
         true => None,
         false => Some(parts.source(&run.data.validation, false, false, run.validation.limit)?),
     };
     let grader = parts.grader(app)?;
+    if arguments.dry_run {
+        println!("{plan}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let run_dir = run.trainer.run_dir.join("sft");
     let resume = prepare(&run_dir, run, arguments.resume)?;
     let policy = parts.policy(resume.as_deref().unwrap_or(&run.model.checkpoint), true)?;

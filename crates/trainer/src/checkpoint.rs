@@ -37,7 +37,15 @@ pub struct Checkpoint<'a> {
     pub save: &'a SavePolicy,
 }
 
-fn name(step: u64) -> String {
+/// A checkpoint that is written, and not yet in its place.
+#[derive(Debug)]
+pub struct StagedCheckpoint {
+    staged: StagedFolder,
+    step: u64,
+}
+
+/// A checkpoint's folder among the others.
+pub(crate) fn name(step: u64) -> String {
     format!("step-{step:06}")
 }
 
@@ -46,22 +54,33 @@ impl Checkpoint<'_> {
         self.settings.run_dir.join("checkpoints").join(name(step))
     }
 
-    /// Writes a checkpoint beside the others and then into place, points `latest` (and `best`) at it, and removes old ones.
+    /// Writes a checkpoint beside the others; it counts when it is published.
     ///
     /// # Errors
     /// When the disk refuses; earlier checkpoints are untouched then.
-    pub fn write(&self, policy: &dyn Policy, optimizer: &Optimizer, state: &State, is_best: bool) -> Result<PathBuf, TrainError> {
-        let folder = self.folder(state.step);
-        let staged = StagedFolder::create(&folder)?;
+    pub fn stage(&self, policy: &dyn Policy, optimizer: &Optimizer, state: &State) -> Result<StagedCheckpoint, TrainError> {
+        let staged = StagedFolder::create(self.folder(state.step))?;
         (self.save)(policy, staged.path())?;
         self.write_state(&staged.path().join(STATE_FILE), policy, optimizer, state)?;
+        Ok(StagedCheckpoint { staged, step: state.step })
+    }
+
+    /// Puts a checkpoint into place, points `latest` (and `best`) at it, and removes old ones.
+    ///
+    /// `latest` comes behind all else that belongs to the step: a run that is killed before goes on from the checkpoint before, and
+    /// does the step again.
+    ///
+    /// # Errors
+    /// When the disk refuses; earlier checkpoints are untouched then.
+    pub fn publish(&self, checkpoint: StagedCheckpoint, is_best: bool) -> Result<PathBuf, TrainError> {
+        let StagedCheckpoint { staged, step } = checkpoint;
         staged.publish()?;
-        point(&self.settings.run_dir, "latest", &name(state.step))?;
         if is_best && self.settings.keep_best {
-            point(&self.settings.run_dir, "best", &name(state.step))?;
+            point(&self.settings.run_dir, "best", &name(step))?;
         }
+        point(&self.settings.run_dir, "latest", &name(step))?;
         self.remove_old()?;
-        Ok(folder)
+        Ok(self.folder(step))
     }
 
     fn write_state(&self, path: &Path, policy: &dyn Policy, optimizer: &Optimizer, state: &State) -> Result<(), TrainError> {

@@ -32,6 +32,9 @@ pub enum TrainError {
     NoUsableRow { skipped: u64 },
     #[error("{0}")]
     Settings(String),
+    /// A part failed in the middle of a run.
+    #[error("{error} (step {step} is saved; when this is put right, go on with --resume)")]
+    Stopped { step: u64, error: Box<TrainError> },
 }
 
 impl TrainError {

@@ -20,7 +20,7 @@ mod update;
 mod views;
 
 pub use batch::{Batch, CollectedGroup, ViewNumbers};
-pub use checkpoint::{Checkpoint, State, find_resume, read_pointer};
+pub use checkpoint::{Checkpoint, StagedCheckpoint, State, find_resume, read_pointer};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, RowResult, evaluate, pass_at_k};
 pub use memory::peak_rss_mib;

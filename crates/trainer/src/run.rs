@@ -1,6 +1,6 @@
 //! A whole run of reinforcement learning: steps, validation, checkpoints, metrics.
 
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::{Checkpoint, State, name};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::memory::peak_rss_mib;
 use crate::metrics::{Metrics, MetricsFile};
@@ -68,7 +68,20 @@ impl Run<'_> {
         while state.step < settings.steps {
             let start = Instant::now();
             let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
-            let batch = self.step(&mut state, &mut optimizer, &mut metrics, &mut phases)?;
+            let batch = match self.collect(&mut state, &mut metrics, &mut phases) {
+                Ok(batch) => batch,
+                // a verifier that dies, data that went away: nothing has moved in this step, and what came before is kept
+                Err(error) if state.step > 0 => {
+                    let saved = last_saved.as_deref().and_then(Path::file_name) == Some(name(state.step).as_ref());
+                    if !saved {
+                        let checkpoint = Checkpoint { settings, save: self.save };
+                        checkpoint.publish(checkpoint.stage(&*self.policy, &optimizer, &state)?, false)?;
+                    }
+                    return Err(TrainError::Stopped { step: state.step, error: Box::new(error) });
+                }
+                Err(error) => return Err(error),
+            };
+            self.learn(&batch, &mut state, &mut optimizer, &mut metrics, &mut phases)?;
             for sample in samples(&batch, state.step, settings.samples_per_step) {
                 samples_file.write_json(&sample)?;
             }
@@ -85,14 +98,16 @@ impl Run<'_> {
                 }
             }
             let due = settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every);
-            if due || last || stop || (is_best && settings.keep_best) {
-                let checkpoint = Checkpoint { settings, save: self.save };
-                let written =
-                    phases.time("checkpoint", || checkpoint.write(&*self.policy, &optimizer, &state, is_best))?;
-                last_saved = Some(written);
-            }
+            let keep = due || last || stop || (is_best && settings.keep_best);
+            let checkpoint = Checkpoint { settings, save: self.save };
+            let stage = || checkpoint.stage(&*self.policy, &optimizer, &state);
+            let staged = keep.then(|| phases.time("checkpoint", stage)).transpose()?;
             finish_metrics(&mut metrics, &phases, start.elapsed().as_secs_f64());
+            // before the checkpoint is in place: a run that is killed in between does the step again, and writes its line again
             metrics_file.write(state.step, &metrics)?;
+            if let Some(staged) = staged {
+                last_saved = Some(checkpoint.publish(staged, is_best)?);
+            }
             (self.report)(state.step, &metrics);
             if stop && !last {
                 let (step, best) = (state.step, state.best);
@@ -102,26 +117,33 @@ impl Run<'_> {
         Ok(Outcome { step: state.step, interrupted: false, checkpoint: last_saved, best: state.best })
     }
 
-    /// One step, top to bottom.
-    fn step(
-        &mut self,
-        state: &mut State,
-        optimizer: &mut Optimizer,
-        metrics: &mut Metrics,
-        phases: &mut Phases,
-    ) -> Result<Batch, TrainError> {
-        let settings = self.settings;
+    /// The batch of a step, by the policy as it is; a failure leaves the state as it was.
+    fn collect(&mut self, state: &mut State, metrics: &mut Metrics, phases: &mut Phases) -> Result<Batch, TrainError> {
         let behavior = self.policy.freeze();
         let mut collector = Collector {
-            settings,
+            settings: self.settings,
             source: self.train,
             sampler: self.sampler,
             grader: self.grader,
             objective: self.objective,
             reference: self.reference.as_ref(),
         };
-        let batch = collector.collect(&behavior, state.step, &mut state.next_visit, metrics, phases)?;
-        drop(behavior);
+        let mut next_visit = state.next_visit;
+        let batch = collector.collect(&behavior, state.step, &mut next_visit, metrics, phases)?;
+        state.next_visit = next_visit;
+        Ok(batch)
+    }
+
+    /// The updates of a step.
+    fn learn(
+        &mut self,
+        batch: &Batch,
+        state: &mut State,
+        optimizer: &mut Optimizer,
+        metrics: &mut Metrics,
+        phases: &mut Phases,
+    ) -> Result<(), TrainError> {
+        let settings = self.settings;
         let updater = Updater {
             objective: self.objective,
             temperature: settings.rollout.temperature,
@@ -141,7 +163,7 @@ impl Run<'_> {
         }
         state.step += 1;
         state.updates = optimizer.updates;
-        Ok(batch)
+        Ok(())
     }
 
     fn validate(&mut self, metrics: &mut Metrics) -> Result<Option<Evaluation>, TrainError> {

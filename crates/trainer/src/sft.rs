@@ -58,14 +58,15 @@ impl SftRun<'_> {
                 phases.time("validation", || self.validate(&mut metrics))?;
             }
             let due = settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every);
-            if due || last || stop {
-                let checkpoint = Checkpoint { settings, save: self.save };
-                let written =
-                    phases.time("checkpoint", || checkpoint.write(&*self.policy, &optimizer, &state, false))?;
-                last_saved = Some(written);
-            }
+            let checkpoint = Checkpoint { settings, save: self.save };
+            let stage = || checkpoint.stage(&*self.policy, &optimizer, &state);
+            let staged = (due || last || stop).then(|| phases.time("checkpoint", stage)).transpose()?;
             finish_metrics(&mut metrics, &phases, start.elapsed().as_secs_f64());
+            // before the checkpoint is in place: a run that is killed in between does the step again, and writes its line again
             file.write(state.step, &metrics)?;
+            if let Some(staged) = staged {
+                last_saved = Some(checkpoint.publish(staged, false)?);
+            }
             (self.report)(state.step, &metrics);
             if stop && !last {
                 return Ok(Outcome { step: state.step, interrupted: true, checkpoint: last_saved, best: None });

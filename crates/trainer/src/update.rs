@@ -62,6 +62,11 @@ impl Updater<'_> {
             report.consecutive = 0;
             finite += 1;
             for (name, value) in metrics.0 {
+                if name == GAP_MAX || name == GAP_KL {
+                    // only the first update still has the sampler's weights
+                    report.metrics.set(name, value);
+                    continue;
+                }
                 *sums.0.entry(name).or_default() += value;
             }
             *sums.0.entry("optimizer/grad_norm".to_owned()).or_default() += norm;
@@ -69,7 +74,7 @@ impl Updater<'_> {
                 optimizer.step(policy, gradients, norm, self.learning_rate);
             }
         }
-        report.metrics = Metrics(sums.0.into_iter().map(|(name, sum)| (name, sum / finite as f64)).collect());
+        report.metrics.0.extend(sums.0.into_iter().map(|(name, sum)| (name, sum / finite as f64)));
         report.metrics.set("optimizer/learning_rate", self.learning_rate);
         report.metrics.set("optimizer/skipped_updates", report.skipped as f64);
         report
