@@ -91,9 +91,14 @@ impl Objective for Dapo {
 
     fn credit(&self, outcome: &GroupOutcome) -> Vec<f32> {
         let Some(buffer) = self.config.overlong_buffer_tokens else { return group_normalized(outcome.rewards) };
-        let penalty = |length: &usize| self.config.overlong_factor * overlong_penalty(*length, outcome.max_new_tokens, buffer);
-        let shaped: Vec<f32> =
-            outcome.rewards.iter().zip(outcome.lengths).map(|(reward, length)| reward + penalty(length) as f32).collect();
+        let penalty =
+            |length: &usize| self.config.overlong_factor * overlong_penalty(*length, outcome.max_new_tokens, buffer);
+        let shaped: Vec<f32> = outcome
+            .rewards
+            .iter()
+            .zip(outcome.lengths)
+            .map(|(reward, length)| reward + penalty(length) as f32)
+            .collect();
         group_normalized(&shaped)
     }
 

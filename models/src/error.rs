@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    #[error("{path}: cannot read it: {source}. A checkpoint is a folder in Hugging Face layout: config.json, *.safetensors, tokenizer.json")]
+    #[error(
+        "{path}: cannot read it: {source}. A checkpoint is a folder in Hugging Face layout: config.json, *.safetensors, tokenizer.json"
+    )]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: not valid JSON: {source}")]
     Json { path: PathBuf, source: serde_json::Error },

@@ -59,8 +59,9 @@ fn family(folder: &Path) -> Result<&'static Family, ModelError> {
     let config = common::read_json(&path)?;
     let found = config.get("model_type").and_then(|value| value.as_str()).unwrap_or("(none)").to_owned();
     let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
-    FAMILIES
-        .iter()
-        .find(|family| family.model_type == found)
-        .ok_or_else(|| ModelError::UnknownFamily { path, found, known: known() })
+    FAMILIES.iter().find(|family| family.model_type == found).ok_or_else(|| ModelError::UnknownFamily {
+        path,
+        found,
+        known: known(),
+    })
 }

@@ -11,9 +11,7 @@ use percept_config::RunConfig;
 use percept_core::{DecodeRow, FrozenPolicy, Objective, Policy, Progress, Prompt, ScoreRequest, ScoringGroup, Weights};
 use percept_models::qwen2_5_vl::Qwen25Vl;
 use percept_rollout::InProcess;
-use percept_trainer::{
-    CollectedGroup, Collector, Metrics, Optimizer, Phases, Settings, Updater, peak_rss_mib,
-};
+use percept_trainer::{CollectedGroup, Collector, Metrics, Optimizer, Phases, Settings, Updater, peak_rss_mib};
 use percept_weights::write_atomically;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -217,16 +215,30 @@ fn report(arguments: &Arguments, parts: &Parts, lanes: &[Lane], settings: &Setti
     let peak = peak_rss_mib();
     let mut phases: BTreeMap<&str, f64> = BTreeMap::new();
     for name in lane.steps.iter().flat_map(|step| step.0.keys()) {
-        let values: Vec<f64> = lane.steps[WARM_UP..].iter().map(|step| step.0.get(name).copied().unwrap_or(0.0)).collect();
+        let values: Vec<f64> =
+            lane.steps[WARM_UP..].iter().map(|step| step.0.get(name).copied().unwrap_or(0.0)).collect();
         phases.insert(name, median(&values) * 1e3);
     }
     let tokens = (arguments.prompts * arguments.responses * arguments.new_tokens) as f64;
     let prompts: Vec<&Prompt> = lane.groups.iter().map(|group| &*group.task.prompt).collect();
     let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len()).sum::<usize>() as f64 / prompts.len() as f64;
     let pieces = pieces(parts, lane, settings, &prompts)?;
-    println!("{} with {} on {} threads, {}", arguments.objective, arguments.checkpoint.display(), rayon::current_num_threads(), arguments.data.display());
-    println!("{} prompts of {prompt_tokens:.0} tokens x {} responses x {} tokens", arguments.prompts, arguments.responses, arguments.new_tokens);
-    println!("step            {:>9.1} ms   {:.0} tokens/s   peak memory {peak:.0} MiB", lane.step_ms(), tokens / lane.step_ms() * 1e3);
+    println!(
+        "{} with {} on {} threads, {}",
+        arguments.objective,
+        arguments.checkpoint.display(),
+        rayon::current_num_threads(),
+        arguments.data.display()
+    );
+    println!(
+        "{} prompts of {prompt_tokens:.0} tokens x {} responses x {} tokens",
+        arguments.prompts, arguments.responses, arguments.new_tokens
+    );
+    println!(
+        "step            {:>9.1} ms   {:.0} tokens/s   peak memory {peak:.0} MiB",
+        lane.step_ms(),
+        tokens / lane.step_ms() * 1e3
+    );
     for (name, ms) in &phases {
         println!("  {name:<14}{ms:>9.1} ms");
     }
@@ -238,8 +250,10 @@ fn report(arguments: &Arguments, parts: &Parts, lanes: &[Lane], settings: &Setti
         println!("{} {:.1} ms: {} costs {overhead:.1} % more", base.name, base.step_ms(), lane.name);
     }
     if let Some(path) = &arguments.json {
-        let keyed: serde_json::Map<String, serde_json::Value> =
-            pieces.iter().map(|(name, value, unit)| (format!("{name} {unit}").replace([' ', '/'], "_"), json!(value))).collect();
+        let keyed: serde_json::Map<String, serde_json::Value> = pieces
+            .iter()
+            .map(|(name, value, unit)| (format!("{name} {unit}").replace([' ', '/'], "_"), json!(value)))
+            .collect();
         let value = json!({
             "objective": arguments.objective,
             "step_ms": lane.step_ms(),
@@ -259,7 +273,12 @@ fn report(arguments: &Arguments, parts: &Parts, lanes: &[Lane], settings: &Setti
 }
 
 /// Parts of a step by themselves: name, number, unit.
-fn pieces(parts: &Parts, lane: &Lane, settings: &Settings, prompts: &[&Prompt]) -> anyhow::Result<Vec<(String, f64, &'static str)>> {
+fn pieces(
+    parts: &Parts,
+    lane: &Lane,
+    settings: &Settings,
+    prompts: &[&Prompt],
+) -> anyhow::Result<Vec<(String, f64, &'static str)>> {
     let mut result = Vec::new();
     let freeze = |_: &str| false;
     let model = Qwen25Vl::from_folder(&parts.run.model.checkpoint, &parts.device, &freeze)?;
@@ -280,7 +299,12 @@ fn pieces(parts: &Parts, lane: &Lane, settings: &Settings, prompts: &[&Prompt]) 
         const STEPS: usize = 16;
         let mut decoder = policy.decoder(batch, STEPS + 1);
         decoder.prefill(&named);
-        let row = |slot: usize, length: usize| DecodeRow { slot, prompt: slot / per_prompt % prompts.len(), token: 1, length };
+        let row = |slot: usize, length: usize| DecodeRow {
+            slot,
+            prompt: slot / per_prompt % prompts.len(),
+            token: 1,
+            length,
+        };
         let ms = time(|| {
             for length in 0..STEPS {
                 let rows: Vec<DecodeRow> = (0..batch).map(|slot| row(slot, length)).collect();

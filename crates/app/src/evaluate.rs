@@ -6,7 +6,7 @@ use crate::report::bar;
 use anyhow::{Context, ensure};
 use percept_config::RunConfig;
 use percept_rollout::InProcess;
-use percept_trainer::{Evaluation, RowResult, RolloutSettings};
+use percept_trainer::{Evaluation, RolloutSettings, RowResult};
 use percept_weights::write_atomically;
 use serde_json::json;
 use std::io::Write;
@@ -49,7 +49,11 @@ pub(crate) struct Arguments {
 }
 
 /// A configuration for commands that work on a bare checkpoint.
-pub(crate) fn configuration(config: Option<&PathBuf>, checkpoint: &std::path::Path, sets: &[String]) -> anyhow::Result<RunConfig> {
+pub(crate) fn configuration(
+    config: Option<&PathBuf>,
+    checkpoint: &std::path::Path,
+    sets: &[String],
+) -> anyhow::Result<RunConfig> {
     let path = checkpoint.to_str().context("the checkpoint's path is not Unicode")?;
     let mut all = vec![format!("model.checkpoint={}", toml::Value::from(path))];
     all.extend_from_slice(sets);
@@ -120,16 +124,8 @@ pub(crate) fn measure(app: &App, arguments: &Arguments) -> anyhow::Result<Evalua
         progress.set_length(total as u64);
         progress.set_position(done as u64);
     };
-    let evaluation = percept_trainer::evaluate(
-        &policy,
-        &mut source,
-        &mut sampler,
-        &grader,
-        &settings,
-        &sampling,
-        None,
-        &told,
-    );
+    let evaluation =
+        percept_trainer::evaluate(&policy, &mut source, &mut sampler, &grader, &settings, &sampling, None, &told);
     progress.finish_and_clear();
     Ok(evaluation?)
 }

@@ -23,7 +23,12 @@ impl Grader for RubricGrader {
         let items: Vec<Item> = responses
             .iter()
             .zip(&texts)
-            .map(|((task, _), text)| Item { problem: &task.problem, response: text, answer: &task.answer, row: &task.place })
+            .map(|((task, _), text)| Item {
+                problem: &task.problem,
+                response: text,
+                answer: &task.answer,
+                row: &task.place,
+            })
             .collect();
         let verdicts = self.rubric.grade(&items).map_err(TrainError::seam)?;
         let grades = verdicts.into_iter().zip(texts);

@@ -74,7 +74,13 @@ impl Parts {
     }
 
     /// A data set, checked row by row.
-    pub(crate) fn source(&self, files: &[PathBuf], solutions: bool, shuffle: bool, limit: Option<usize>) -> anyhow::Result<Source> {
+    pub(crate) fn source(
+        &self,
+        files: &[PathBuf],
+        solutions: bool,
+        shuffle: bool,
+        limit: Option<usize>,
+    ) -> anyhow::Result<Source> {
         let data = &self.run.data;
         let config = DataConfig {
             files: files.to_vec(),
@@ -88,7 +94,8 @@ impl Parts {
         let set = DataSet::open(&config)?;
         let skip = data.on_bad_row == OnBadRow::Skip;
         let progress = bar("checking rows");
-        let source = Source::open(set, self.preparation.clone(), self.run.trainer.seed, shuffle, skip, limit, &progress)?;
+        let source =
+            Source::open(set, self.preparation.clone(), self.run.trainer.seed, shuffle, skip, limit, &progress)?;
         if let Some(text) = source.left_out() {
             eprintln!("{text}");
         }
@@ -218,7 +225,12 @@ pub(crate) fn corruption(run: &RunConfig, table: &toml::Table) -> anyhow::Result
     Ok(config.build()?)
 }
 
-fn preparation(run: &RunConfig, folder: &Path, special: &SpecialIds, generation: &GenerationConfig) -> anyhow::Result<Preparation> {
+fn preparation(
+    run: &RunConfig,
+    folder: &Path,
+    special: &SpecialIds,
+    generation: &GenerationConfig,
+) -> anyhow::Result<Preparation> {
     let data = &run.data;
     let format = match &data.format_prompt {
         FormatPrompt::Papo => "math_perception".to_owned(),

@@ -98,8 +98,16 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<()> {
     let path = dir.join("summary.json");
     let text = serde_json::to_string_pretty(&summary)?;
     write_atomically(&path, |file| writeln!(file, "{text}"))?;
-    println!("\n{seconds:.0} seconds; numbers: {}; metrics of every step: {}", path.display(), run_dir.join("metrics.jsonl").display());
-    println!("ask it: percept sample --config {} --checkpoint {} --image PICTURE --question \"How many red circles are in the image?\"", config.display(), trained.display());
+    println!(
+        "\n{seconds:.0} seconds; numbers: {}; metrics of every step: {}",
+        path.display(),
+        run_dir.join("metrics.jsonl").display()
+    );
+    println!(
+        "ask it: percept sample --config {} --checkpoint {} --image PICTURE --question \"How many red circles are in the image?\"",
+        config.display(),
+        trained.display()
+    );
     Ok(())
 }
 

@@ -55,7 +55,13 @@ impl Preparation {
 
     /// A row as a task. `name` names the prompt in random streams; `shown` corrupts what the policy is shown, `masked` makes the twin
     /// of its masked view.
-    fn task(&self, row: Row, name: u64, shown: Option<&dyn Corruption>, masked: &[Box<dyn Corruption>]) -> anyhow::Result<Prepared> {
+    fn task(
+        &self,
+        row: Row,
+        name: u64,
+        shown: Option<&dyn Corruption>,
+        masked: &[Box<dyn Corruption>],
+    ) -> anyhow::Result<Prepared> {
         let place = row.place.to_string();
         let key = Key::new(self.seed, Purpose::Corruption).prompt(name);
         let mut pictures = Vec::with_capacity(row.images.len());
@@ -170,7 +176,9 @@ impl Source {
             (0, 0) => None,
             (long, 0) => Some(format!("{long} rows left out: prompts longer than {limit} tokens")),
             (0, bad) => Some(format!("{bad} bad rows skipped")),
-            (long, bad) => Some(format!("{long} rows left out: prompts longer than {limit} tokens; {bad} bad rows skipped")),
+            (long, bad) => {
+                Some(format!("{long} rows left out: prompts longer than {limit} tokens; {bad} bad rows skipped"))
+            }
         }
     }
 }

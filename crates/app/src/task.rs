@@ -44,7 +44,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             other => anyhow::bail!("--kinds {other}: there are count, compare and leftmost"),
         })
     };
-    ensure!(["parquet", "jsonl"].contains(&arguments.format.as_str()), "--format is parquet or jsonl, not {}", arguments.format);
+    ensure!(
+        ["parquet", "jsonl"].contains(&arguments.format.as_str()),
+        "--format is parquet or jsonl, not {}",
+        arguments.format
+    );
     let config = TaskConfig {
         seed: arguments.seed,
         kinds: arguments.kinds.iter().map(kind).collect::<Result<_, _>>()?,

@@ -64,12 +64,17 @@ fn conclude(outcome: &Outcome, arguments: &RunArguments, command: &str) -> ExitC
 /// A word as a shell takes it, so that what is printed can be pasted.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// What a step costs and which views are computed, for --dry-run.
 fn describe(objective: &dyn Objective) -> String {
-    let views: Vec<String> = objective.needs().views.iter().map(|view| format!("{:?} x {:?}", view.weights, view.image)).collect();
+    let views: Vec<String> =
+        objective.needs().views.iter().map(|view| format!("{:?} x {:?}", view.weights, view.image)).collect();
     let views = if views.is_empty() { "none".to_owned() } else { views.join(", ") };
     format!("views beyond the live and sampling policy's: {views}")
 }

@@ -39,5 +39,10 @@ pub enum SamplerError {
 /// A source of responses.
 pub trait Sampler: Send {
     /// A group for each prompt, in order.
-    fn sample(&mut self, policy: &FrozenPolicy, prompts: &[Arc<Prompt>], spec: &SamplingSpec) -> Result<Vec<Group>, SamplerError>;
+    fn sample(
+        &mut self,
+        policy: &FrozenPolicy,
+        prompts: &[Arc<Prompt>],
+        spec: &SamplingSpec,
+    ) -> Result<Vec<Group>, SamplerError>;
 }

@@ -31,14 +31,21 @@ fn close(name: &str, a: &[f32], b: &[f32], tolerance: f32) {
 }
 
 /// Compares `fused` and `composed` on the same inputs under a random upstream gradient.
-fn compare(name: &str, inputs: &[Tensor<2>], fused: impl Fn(&[Tensor<2>]) -> Tensor<2>, composed: impl Fn(&[Tensor<2>]) -> Tensor<2>) {
+fn compare(
+    name: &str,
+    inputs: &[Tensor<2>],
+    fused: impl Fn(&[Tensor<2>]) -> Tensor<2>,
+    composed: impl Fn(&[Tensor<2>]) -> Tensor<2>,
+) {
     let run = |f: &dyn Fn(&[Tensor<2>]) -> Tensor<2>| {
         let leaves: Vec<Tensor<2>> = inputs.iter().map(|x| x.clone().detach().require_grad()).collect();
         let y = f(&leaves);
         let [rows, columns] = y.dims();
         let gradients: Gradients = (y.clone() * values(rows, columns, 99)).sum().backward();
-        let gradients: Vec<Vec<f32>> =
-            leaves.iter().map(|leaf| leaf.grad(&gradients).expect("a gradient").into_data().try_to_vec().unwrap()).collect();
+        let gradients: Vec<Vec<f32>> = leaves
+            .iter()
+            .map(|leaf| leaf.grad(&gradients).expect("a gradient").into_data().try_to_vec().unwrap())
+            .collect();
         (host(y), gradients)
     };
     let (y, dy) = run(&fused);
@@ -53,17 +60,31 @@ fn compare(name: &str, inputs: &[Tensor<2>], fused: impl Fn(&[Tensor<2>]) -> Ten
 fn linear_maps() {
     let (x, w, b, r) = (values(70, 33, 1), values(19, 33, 2), values(1, 19, 3), values(70, 19, 4));
     let all = [x, w, b, r];
-    compare("linear", &all[..2], |t| linear(t[0].clone(), t[1].clone(), None, None), |t| composed::linear(t[0].clone(), t[1].clone(), None, None));
-    compare("with bias", &all[..3], |t| linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), None), |t| {
-        composed::linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), None)
-    });
-    compare("with both", &all, |t| linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())), |t| {
-        composed::linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone()))
-    });
+    compare(
+        "linear",
+        &all[..2],
+        |t| linear(t[0].clone(), t[1].clone(), None, None),
+        |t| composed::linear(t[0].clone(), t[1].clone(), None, None),
+    );
+    compare(
+        "with bias",
+        &all[..3],
+        |t| linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), None),
+        |t| composed::linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), None),
+    );
+    compare(
+        "with both",
+        &all,
+        |t| linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())),
+        |t| composed::linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())),
+    );
     let residual = [all[0].clone(), all[1].clone(), all[3].clone()];
-    compare("with residual", &residual, |t| linear(t[0].clone(), t[1].clone(), None, Some(t[2].clone())), |t| {
-        composed::linear(t[0].clone(), t[1].clone(), None, Some(t[2].clone()))
-    });
+    compare(
+        "with residual",
+        &residual,
+        |t| linear(t[0].clone(), t[1].clone(), None, Some(t[2].clone())),
+        |t| composed::linear(t[0].clone(), t[1].clone(), None, Some(t[2].clone())),
+    );
 }
 
 #[test]
@@ -84,21 +105,37 @@ fn an_operand_used_twice_is_not_overwritten() {
 
 #[test]
 fn normalization_gate_and_rotation() {
-    compare("rms_norm", &[values(130, 37, 1), values(1, 37, 2)], |t| rms_norm(t[0].clone(), t[1].clone(), 1e-6), |t| {
-        composed::rms_norm(t[0].clone(), t[1].clone(), 1e-6)
-    });
-    compare("swiglu", &[values(41, 2 * 27, 3).mul_scalar(6.0)], |t| swiglu(t[0].clone()), |t| composed::swiglu(t[0].clone()));
+    compare(
+        "rms_norm",
+        &[values(130, 37, 1), values(1, 37, 2)],
+        |t| rms_norm(t[0].clone(), t[1].clone(), 1e-6),
+        |t| composed::rms_norm(t[0].clone(), t[1].clone(), 1e-6),
+    );
+    compare(
+        "swiglu",
+        &[values(41, 2 * 27, 3).mul_scalar(6.0)],
+        |t| swiglu(t[0].clone()),
+        |t| composed::swiglu(t[0].clone()),
+    );
     let angles: Vec<f32> = (0..70 * 4).map(|i| i as f32 * 0.37).collect();
     let table = Arc::new(RotaryTable::new(&angles, 4));
-    compare("rotate", &[values(70, 5 * 8, 4)], |t| rotate(t[0].clone(), &table, 3), |t| composed::rotate(t[0].clone(), &table, 3));
+    compare(
+        "rotate",
+        &[values(70, 5 * 8, 4)],
+        |t| rotate(t[0].clone(), &table, 3),
+        |t| composed::rotate(t[0].clone(), &table, 3),
+    );
 }
 
 #[test]
 fn gathering_and_padding() {
     let rows: Arc<[Row]> = [Row::Table(3), Row::Feature(1), Row::Table(3), Row::Feature(0), Row::Table(0)].into();
-    compare("gather", &[values(6, 7, 1), values(2, 7, 2)], |t| gather(t[0].clone(), Some(t[1].clone()), &rows), |t| {
-        composed::gather(t[0].clone(), Some(t[1].clone()), &rows)
-    });
+    compare(
+        "gather",
+        &[values(6, 7, 1), values(2, 7, 2)],
+        |t| gather(t[0].clone(), Some(t[1].clone()), &rows),
+        |t| composed::gather(t[0].clone(), Some(t[1].clone()), &rows),
+    );
     let padded = pad_rows(Tensor::from_data([[1.0], [2.0], [3.0]], &device()), &[1, 0, 2], 3);
     assert_eq!(host(padded), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 0.0]);
 }

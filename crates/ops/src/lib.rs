@@ -6,8 +6,8 @@
 //! Each function picks its implementation by the device: fused kernels in the CPU backend's memory, or a composition of burn's
 //! operations anywhere else ([`composed`]). Both are the same function; the tests hold them together, in values and gradients.
 
-pub mod composed;
 mod adamw;
+pub mod composed;
 mod cpu;
 mod kl;
 mod plan;
@@ -34,12 +34,7 @@ pub fn set_fused(on: bool) {
 /// Whether tensors of this device are computed by the fused CPU kernels.
 pub fn is_fused(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
-    #[allow(unreachable_patterns)] // there are other variants only when another backend is compiled in
-    let on_cpu = match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        _ => false,
-    };
-    on_cpu && FUSED.load(Ordering::Relaxed)
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_)) && FUSED.load(Ordering::Relaxed)
 }
 
 /// `x W^T (+ bias) (+ residual)`.
@@ -156,10 +151,19 @@ pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) 
 ///
 /// # Shapes
 /// `hidden` `[n, d]`, `head` `[v, d]`, `targets` `n`; result `[n, 1]`, or `[n, 2]` with entropies (nats) in the second column.
-pub fn token_log_probs(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, temperature: f32, entropy: bool) -> Tensor<2> {
+pub fn token_log_probs(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: &Arc<[u32]>,
+    temperature: f32,
+    entropy: bool,
+) -> Tensor<2> {
     assert!(temperature > 0.0, "a temperature above 0 was expected, not {temperature}");
     let vocabulary = head.dims()[0];
-    assert!(targets.iter().all(|&id| (id as usize) < vocabulary), "a target lies outside the vocabulary of {vocabulary}");
+    assert!(
+        targets.iter().all(|&id| (id as usize) < vocabulary),
+        "a target lies outside the vocabulary of {vocabulary}"
+    );
     if !is_fused(&hidden.device()) {
         return composed::token_log_probs(hidden, head, targets, temperature, entropy);
     }

@@ -177,9 +177,8 @@ impl Batch<'_> {
                 row.response.finish = Finish::Stop;
             }
         }
-        let finished = |row: &mut Running| {
-            row.response.finish == Finish::Stop || row.response.tokens.len() >= spec.max_new_tokens
-        };
+        let finished =
+            |row: &mut Running| row.response.finish == Finish::Stop || row.response.tokens.len() >= spec.max_new_tokens;
         for row in self.running.extract_if(.., finished) {
             self.free.push(row.slot);
             self.done[row.prompt][row.sample] = Some(row.response);

@@ -58,7 +58,12 @@ impl Checkpoint<'_> {
     ///
     /// # Errors
     /// When the disk refuses; earlier checkpoints are untouched then.
-    pub fn stage(&self, policy: &dyn Policy, optimizer: &Optimizer, state: &State) -> Result<StagedCheckpoint, TrainError> {
+    pub fn stage(
+        &self,
+        policy: &dyn Policy,
+        optimizer: &Optimizer,
+        state: &State,
+    ) -> Result<StagedCheckpoint, TrainError> {
         let staged = StagedFolder::create(self.folder(state.step))?;
         (self.save)(policy, staged.path())?;
         self.write_state(&staged.path().join(STATE_FILE), policy, optimizer, state)?;
@@ -83,7 +88,13 @@ impl Checkpoint<'_> {
         Ok(self.folder(step))
     }
 
-    fn write_state(&self, path: &Path, policy: &dyn Policy, optimizer: &Optimizer, state: &State) -> Result<(), TrainError> {
+    fn write_state(
+        &self,
+        path: &Path,
+        policy: &dyn Policy,
+        optimizer: &Optimizer,
+        state: &State,
+    ) -> Result<(), TrainError> {
         let mut tensors: Vec<(String, Tensor<2>)> = Vec::new();
         for (parameter, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
             let label = label(parameter);

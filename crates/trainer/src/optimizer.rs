@@ -47,7 +47,9 @@ impl Optimizer {
             update: self.updates,
         };
         let device = policy.device();
-        for ((parameter, moments), gradient) in policy.parameters_mut().into_iter().zip(&mut self.moments).zip(gradients) {
+        for ((parameter, moments), gradient) in
+            policy.parameters_mut().into_iter().zip(&mut self.moments).zip(gradients)
+        {
             let (Some(gradient), Some(slot)) = (gradient, moments.as_mut()) else { continue };
             let empty = Tensor::empty([0, 0], &device);
             let value = std::mem::replace(&mut parameter.value, empty).inner();

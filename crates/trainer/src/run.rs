@@ -187,7 +187,10 @@ impl Run<'_> {
 pub(crate) fn check_resumable(state: &State, kind: &str, steps: u64, folder: &Path) -> Result<(), TrainError> {
     let folder = folder.display();
     if state.kind != kind {
-        return Err(TrainError::Settings(format!("{folder} was written by `{}`, and cannot be resumed by `{kind}`", state.kind)));
+        return Err(TrainError::Settings(format!(
+            "{folder} was written by `{}`, and cannot be resumed by `{kind}`",
+            state.kind
+        )));
     }
     if state.total_steps != steps {
         return Err(TrainError::Settings(format!(

@@ -5,7 +5,8 @@ use crate::metrics::Metrics;
 use crate::optimizer::{Gradients, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use percept_core::{
-    Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores, Tally, View, Weights,
+    Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores, Tally, View,
+    Weights,
 };
 use percept_ops::pad_rows;
 use std::ops::Range;
@@ -34,7 +35,6 @@ pub struct Updater<'a> {
     pub learning_rate: f64,
     pub progress: Progress,
 }
-
 
 impl Updater<'_> {
     /// Runs the updates of one collected batch; `nonfinite` counts skipped updates in a row from earlier steps.

@@ -140,7 +140,13 @@ impl Config {
             .try_into()
             .ok()
             .filter(|section: &[usize; 3]| section.iter().sum::<usize>() == width / 2)
-            .ok_or_else(|| rope.error("mrope_section", &format!("three numbers whose sum is {}", width / 2), format!("{section:?}")))?;
+            .ok_or_else(|| {
+                rope.error(
+                    "mrope_section",
+                    &format!("three numbers whose sum is {}", width / 2),
+                    format!("{section:?}"),
+                )
+            })?;
         let id = |key: &str| top.find(&[key]).or_else(|| text.find(&[key])).and_then(Value::as_u64).map(|id| id as u32);
         let image_token_id =
             id("image_token_id").ok_or_else(|| top.error("image_token_id", "a token id", "nothing"))?;
@@ -183,7 +189,7 @@ impl Config {
             window_size: vision.count(&["window_size"], Some(112))?,
             full_attention_blocks: vision.counts("fullatt_block_indexes")?.unwrap_or_else(|| vec![7, 15, 23, 31]),
         };
-        if config.hidden_size % (4 * config.num_heads) != 0 {
+        if !config.hidden_size.is_multiple_of(4 * config.num_heads) {
             let expected = format!("{} heads of a width divisible by 4", config.num_heads);
             return Err(vision.error("hidden_size", &expected, config.hidden_size));
         }

@@ -2,8 +2,8 @@
 
 use super::policy::Qwen25Vl;
 use super::position::rotary;
-use burn::tensor::Tensor;
 use super::text::TextDecoder;
+use burn::tensor::Tensor;
 use percept_core::{DecodeRow, Decoder, PicturePatches, Policy, Prompt};
 use percept_ops::{AttentionPlan, CachedRow, KeyValueCache, Row};
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ impl Decoder for CachedDecoder<'_> {
         let hidden = self.text.forward(x, &table, heads, &last.into(), |layer, packed| {
             let mut from = 0;
             for ((name, _), length) in prompts.iter().zip(&lengths) {
-                cache.insert(layer, *name, packed.clone().slice([from..from + length]));
+                cache.insert(layer, *name, packed.clone().narrow(0, from, *length));
                 from += length;
             }
             percept_ops::attention(packed, &plan, heads)
@@ -78,9 +78,9 @@ impl Decoder for CachedDecoder<'_> {
         let x = percept_ops::gather(self.text.embedding.value.clone(), None, &tokens);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
-        let hidden = self.text.forward(x, &table, policy.config.heads, &all, |layer, packed| {
-            cache.attend(layer, packed, &cached)
-        });
+        let hidden = self
+            .text
+            .forward(x, &table, policy.config.heads, &all, |layer, packed| cache.attend(layer, packed, &cached));
         self.text.logits(hidden)
     }
 

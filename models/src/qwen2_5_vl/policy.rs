@@ -5,10 +5,12 @@ use super::decoder::CachedDecoder;
 use super::position::{positions, rotary};
 use super::text::TextDecoder;
 use super::vision::{Features, VisionTower};
-use crate::common::{Freeze, Make, Parameters, from_checkpoint, parameters_of, random_parameter};
 use crate::ModelError;
+use crate::common::{Freeze, Make, Parameters, from_checkpoint, parameters_of, random_parameter};
 use burn::tensor::{Device, Tensor};
-use percept_core::{Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup};
+use percept_core::{
+    Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup,
+};
 use percept_ops::{AttentionPlan, Row};
 use percept_random::{Key, Purpose};
 use percept_weights::NamingScheme;
@@ -92,7 +94,11 @@ impl Qwen25Vl {
     }
 
     /// A prompt's embedding rows and positions, and the position behind it. `features`: feature rows of its pictures, in order.
-    pub(super) fn prompt_rows(&self, prompt: &Prompt, features: &mut dyn Iterator<Item = &Vec<u32>>) -> (Vec<Row>, Vec<[u32; 3]>, u32) {
+    pub(super) fn prompt_rows(
+        &self,
+        prompt: &Prompt,
+        features: &mut dyn Iterator<Item = &Vec<u32>>,
+    ) -> (Vec<Row>, Vec<[u32; 3]>, u32) {
         let image = self.config.image_token_id;
         let grids: Vec<[usize; 3]> = prompt.pictures.iter().map(|picture| picture.grid).collect();
         let own: Vec<u32> = features.take(grids.len()).flatten().copied().collect();
@@ -109,8 +115,13 @@ impl Qwen25Vl {
     }
 
     fn pack(&self, groups: &[ScoringGroup], features: &[Vec<u32>]) -> Packed {
-        let mut packed =
-            Packed { rows: Vec::new(), positions: Vec::new(), predictors: Vec::new(), targets: Vec::new(), groups: Vec::new() };
+        let mut packed = Packed {
+            rows: Vec::new(),
+            positions: Vec::new(),
+            predictors: Vec::new(),
+            targets: Vec::new(),
+            groups: Vec::new(),
+        };
         let mut features = features.iter();
         for group in groups {
             let (rows, positions, next) = self.prompt_rows(&group.prompt, &mut features);
@@ -146,7 +157,8 @@ impl Qwen25Vl {
         let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &rows.into());
         let table = Arc::new(rotary(&self.config, &positions));
         let heads = self.config.heads;
-        let hidden = self.text.forward(x, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
+        let hidden =
+            self.text.forward(x, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
         percept_ops::linear(hidden, self.text.head(), None, None)
     }
 }

@@ -73,7 +73,8 @@ impl VisionTower {
         let (input, index) = self.arrange(pictures);
         let patch_width = self.config.patch_width();
         let patches = input.patches.len() / patch_width;
-        let mut x = self.patch_embed.forward(Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device));
+        let mut x =
+            self.patch_embed.forward(Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device));
         let heads = self.config.heads();
         for (i, block) in self.blocks.iter().enumerate() {
             let full = self.config.full_attention_blocks.contains(&i);
@@ -133,7 +134,13 @@ impl VisionBlock {
         })
     }
 
-    fn forward(&self, x: Tensor<2>, plan: &Arc<AttentionPlan>, rotary: &Arc<RotaryTable>, heads: HeadShape) -> Tensor<2> {
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        plan: &Arc<AttentionPlan>,
+        rotary: &Arc<RotaryTable>,
+        heads: HeadShape,
+    ) -> Tensor<2> {
         let packed = self.qkv.forward(self.norm1.forward(x.clone()));
         let packed = percept_ops::rotate(packed, rotary, 2 * heads.heads);
         let x = self.proj.add_to(x, percept_ops::attention(packed, plan, heads));

@@ -98,7 +98,15 @@ impl Columns {
 }
 
 /// `target[rows of the tile, columns] = scale * left [prefix ; own keys]^T`, left rows starting at `left`.
-fn against_keys(tile: &Tile, left: View, source: &[f32], (offset, stride): (usize, usize), width: usize, scale: f32, target: &mut [f32]) {
+fn against_keys(
+    tile: &Tile,
+    left: View,
+    source: &[f32],
+    (offset, stride): (usize, usize),
+    width: usize,
+    scale: f32,
+    target: &mut [f32],
+) {
     let columns = tile.columns();
     let rows = tile.rows.len();
     let at = |row: usize| View::rows(source, row * stride + offset, stride).transposed();
@@ -120,7 +128,15 @@ fn against_keys(tile: &Tile, left: View, source: &[f32], (offset, stride): (usiz
 }
 
 /// `target[rows of the tile] (+)= scores [prefix ; own rows of source]`.
-fn times_values(tile: &Tile, scores: &[f32], source: &[f32], (offset, stride): (usize, usize), width: usize, target: *mut f32, target_stride: usize) {
+fn times_values(
+    tile: &Tile,
+    scores: &[f32],
+    source: &[f32],
+    (offset, stride): (usize, usize),
+    width: usize,
+    target: *mut f32,
+    target_stride: usize,
+) {
     let columns = tile.columns();
     let at = |row: usize| View::rows(source, row * stride + offset, stride);
     let has_prefix = !tile.prefix.is_empty();
@@ -258,7 +274,10 @@ impl Kernel<1> for Attention {
         let (target, kept) = (Shared(output.as_mut_ptr()), Shared(logarithms.as_mut_ptr()));
         let source = packed.values();
         let work: Vec<(Tile, usize)> = (0..self.plan.groups.len())
-            .flat_map(|group| (0..shape.heads).flat_map(move |head| tiles(&self.plan, group).into_iter().map(move |tile| (tile, head))))
+            .flat_map(|group| {
+                (0..shape.heads)
+                    .flat_map(move |head| tiles(&self.plan, group).into_iter().map(move |tile| (tile, head)))
+            })
             .collect();
         work.par_iter().for_each_init(Vec::new, |scratch: &mut Vec<f32>, (tile, head)| {
             let columns = Columns::new(shape, *head);

@@ -126,8 +126,11 @@ fn record<C: CheckpointStrategy, const N: usize>(
             let keeps = kernel.keeps();
             let kept = std::array::from_fn(|index| keeps[index].then(|| inputs[index].clone()));
             let (output, numbers) = kernel.forward(inputs, true);
-            let saved =
-                Saved { inputs: kept, output: kernel.keeps_output().then(|| output.clone()), numbers: Arc::new(numbers) };
+            let saved = Saved {
+                inputs: kept,
+                output: kernel.keeps_output().then(|| output.clone()),
+                numbers: Arc::new(numbers),
+            };
             prepared.finish((saved, kernel), output.into_tensor())
         }
         OpsKind::UnTracked(prepared) => prepared.finish(run(inputs.map(|input| input.into_primitive()), &*kernel)),

@@ -87,7 +87,10 @@ pub(crate) fn decode(cache: &mut HostCache, layer: usize, packed: &Matrix, rows:
         // SAFETY: a slot belongs to one row, and (slot, pair) to one task.
         let (keys, values) = unsafe {
             let at = (slot * kv_heads + pair) * size;
-            (std::slice::from_raw_parts_mut(all_keys.at(at), size), std::slice::from_raw_parts_mut(all_values.at(at), size))
+            (
+                std::slice::from_raw_parts_mut(all_keys.at(at), size),
+                std::slice::from_raw_parts_mut(all_values.at(at), size),
+            )
         };
         for i in 0..width {
             keys[i * capacity + length] = source[(heads + pair) * width + i];

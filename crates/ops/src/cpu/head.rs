@@ -106,10 +106,7 @@ impl Kernel<2> for TokenLogProbs {
                 }
             }
         }
-        [
-            wanted[0].then(|| Matrix::from_vec(dhidden, n, d)),
-            wanted[1].then(|| Matrix::from_vec(dhead, v, d)),
-        ]
+        [wanted[0].then(|| Matrix::from_vec(dhidden, n, d)), wanted[1].then(|| Matrix::from_vec(dhead, v, d))]
     }
 }
 

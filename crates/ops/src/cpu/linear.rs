@@ -53,12 +53,7 @@ impl Linear {
         output
     }
 
-    fn gradients<const N: usize>(
-        &self,
-        saved: &Saved<N>,
-        gradient: &Matrix,
-        wanted: [bool; N],
-    ) -> [Option<Matrix>; N] {
+    fn gradients<const N: usize>(&self, saved: &Saved<N>, gradient: &Matrix, wanted: [bool; N]) -> [Option<Matrix>; N] {
         let (x, weight) = (saved.input(0), saved.input(1));
         let (n, input, output) = (x.rows, x.columns, weight.rows);
         let dy = View::rows(gradient.values(), 0, output);
