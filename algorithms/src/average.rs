@@ -40,10 +40,15 @@ impl Average {
             Scope::Correct => evidence.mask.clone() * evidence.correct.clone(),
         };
         let counts = &evidence.counts;
-        let (tokens, rows): (fn(Tally) -> usize, fn(Tally) -> usize) = match scope {
-            Scope::All => (|tally| tally.tokens, |tally| tally.rows),
-            Scope::Pictures => (|tally| tally.picture_tokens, |tally| tally.picture_rows),
-            Scope::Correct => (|tally| tally.correct_tokens, |tally| tally.correct_rows),
+        let tokens = |tally: Tally| match scope {
+            Scope::All => tally.tokens,
+            Scope::Pictures => tally.picture_tokens,
+            Scope::Correct => tally.correct_tokens,
+        };
+        let rows = |tally: Tally| match scope {
+            Scope::All => tally.rows,
+            Scope::Pictures => tally.picture_rows,
+            Scope::Correct => tally.correct_rows,
         };
         let by_row = |mask: Tensor<2>| {
             let lengths = mask.clone().sum_dim(1).add_scalar(EPSILON);

@@ -23,10 +23,13 @@ pub struct SpecialIds {
     pub video: Option<u32>,
 }
 
+/// Opens a checkpoint folder on a device.
+type Load = fn(&Path, &Device, &Freeze) -> Result<Box<dyn Policy>, ModelError>;
+
 /// A family: how to open a checkpoint of it.
 struct Family {
     model_type: &'static str,
-    load: fn(&Path, &Device, &Freeze) -> Result<Box<dyn Policy>, ModelError>,
+    load: Load,
     special_ids: fn(&Path) -> Result<SpecialIds, ModelError>,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "papo_g")]
     objective: String,
     /// Training steps
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 300)]
     steps: u64,
     /// Threads; all when absent
     #[arg(long)]
@@ -191,14 +191,14 @@ max_pixels = "off"
 max_prompt_tokens = 256
 
 [rollout]
-prompts_per_step = 8
+prompts_per_step = 32
 responses_per_prompt = 8
 top_p = 1.0
 max_new_tokens = 24
-max_rows = 64
+max_rows = 256
 
 [validation]
-every = 20
+every = 50
 responses_per_prompt = 2
 top_p = 1.0
 limit = 64
@@ -208,25 +208,29 @@ kind = "{objective}"
 {perception}
 [optimizer]
 learning_rate = 3e-4
+schedule = "linear"
 warmup_steps = 5
+final_ratio = 0.1
 
 [trainer]
 run_dir = "{dir}/run"
 seed = {seed}
 steps = {steps}
-prompts_per_update = 8
-prompts_per_try = 8
+prompts_per_update = 32
+prompts_per_try = 32
 micro_tokens = 16384
-checkpoint_every = 40
+checkpoint_every = 100
+samples_per_step = 8
 
+# few steps, so that much is left to learn from rewards
 [sft]
-steps = 400
+steps = 160
 rows_per_step = 16
 
 [sft.optimizer]
 learning_rate = 1e-3
 schedule = "cosine"
-warmup_steps = 20
+warmup_steps = 10
 final_ratio = 0.1
 
 [device]
