@@ -141,7 +141,9 @@ fn shown(run: &RunConfig, kind: &str) -> anyhow::Result<Box<dyn percept_vision::
             table.insert("kind".to_owned(), other.into());
         }
     }
-    corruption(run, &table)
+    corruption(run, &table).with_context(|| {
+        format!("--corrupt {kind} is not black, white, mean, or a kind of corruption that needs no keys")
+    })
 }
 
 fn row_json(row: &RowResult) -> serde_json::Value {

@@ -1,18 +1,23 @@
 //! How errors are shown: one line, causes after colons.
 
-/// `error: what: why`, each part once, all on one line: what others wrote (a verifier's traceback) has several.
+/// `error: what: why`.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
-    let mut text = String::from("error");
+    format!("error: {}", chain(error))
+}
+
+/// `what: why`, each part once, all on one line: what others wrote (a verifier's traceback) has several.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
     let mut last = String::new();
     for cause in error.chain() {
         let part = joined(&cause.to_string());
         // many errors repeat their cause in their own text
         if !last.contains(&part) {
-            text = format!("{text}: {part}");
+            parts.push(part.clone());
         }
         last = part;
     }
-    text
+    parts.join(": ")
 }
 
 fn joined(text: &str) -> String {

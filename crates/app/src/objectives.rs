@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use percept_algorithms::{Dapo, Grpo, Papo, PapoConfig};
-use percept_config::{RunConfig, parse_section, unknown_kind};
+use percept_config::{ConfigError, RunConfig, nearest, parse_section, unknown_kind};
 use percept_core::Objective;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -25,6 +25,12 @@ impl Section<'_> {
 
     fn parse_table<T: DeserializeOwned>(&self, table: &Table) -> anyhow::Result<T> {
         Ok(parse_section(table, "objective").map_err(|error| self.run.place(error))?)
+    }
+
+    /// What a decorator leaves to its base.
+    fn parse_base<T: DeserializeOwned>(&self, rest: &Table) -> anyhow::Result<T> {
+        let placed = |error| with_own_keys(self.run.place(error), &PapoConfig::KEYS);
+        Ok(parse_section(rest, "objective").map_err(placed)?)
     }
 
     /// A decorator's configuration over `defaults`, and what is left of the section for its base.
@@ -60,7 +66,7 @@ impl Default for Objectives {
         all.add("papo", |section| match section.table.get("base").and_then(Value::as_str) {
             Some("grpo") | None => papo(section, PapoConfig::default(), "grpo"),
             Some("dapo") => papo(section, PapoConfig::default(), "dapo"),
-            Some(other) => Err(unknown_kind("objective.base", other, &["grpo", "dapo"]).into()),
+            Some(other) => Err(unknown_base(section.run, other).into()),
         });
         all
     }
@@ -69,18 +75,35 @@ impl Default for Objectives {
 /// PAPO over a base method.
 fn papo(section: &Section, defaults: PapoConfig, base: &str) -> anyhow::Result<Box<dyn Objective>> {
     let (config, rest) = section.split(&defaults, &PapoConfig::KEYS)?;
-    // a key that neither knows is reported with the suggestions of both
-    let known: Vec<&str> = PapoConfig::KEYS.to_vec();
     let base: Box<dyn Objective> = match base {
-        "grpo" => Box::new(Grpo::new(section.parse_table(&rest).with_context(|| near(&rest, &known))?)),
-        _ => Box::new(Dapo::new(section.parse_table(&rest).with_context(|| near(&rest, &known))?)),
+        "grpo" => Box::new(Grpo::new(section.parse_base(&rest)?)),
+        _ => Box::new(Dapo::new(section.parse_base(&rest)?)),
     };
     Ok(Box::new(Papo::new(config, base)))
 }
 
-/// Names the decorator's keys, which the base's error does not list.
-fn near(_rest: &Table, known: &[&str]) -> String {
-    format!("[objective] PAPO takes its base's keys and {}", known.join(", "))
+/// A key that the base does not know may have been meant for the decorator.
+fn with_own_keys(error: ConfigError, own: &[&str]) -> ConfigError {
+    match error {
+        ConfigError::UnknownKey { origin, key, advice } if !advice.starts_with("did you mean") => {
+            let advice = match nearest(key.trim_start_matches("objective."), own.iter().copied()) {
+                Some(name) => format!("did you mean `objective.{name}`?"),
+                None => format!("{advice}, {}", own.join(", ")),
+            };
+            ConfigError::UnknownKey { origin, key, advice }
+        }
+        other => other,
+    }
+}
+
+/// `objective.base` names a method as `objective.kind` does.
+fn unknown_base(run: &RunConfig, base: &str) -> ConfigError {
+    match unknown_kind("objective", base, &["grpo", "dapo"]) {
+        ConfigError::UnknownChoice { origin, found, advice, .. } => {
+            run.place(ConfigError::UnknownChoice { origin, key: "objective.base".to_owned(), found, advice })
+        }
+        other => other,
+    }
 }
 
 impl Objectives {

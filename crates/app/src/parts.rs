@@ -3,7 +3,7 @@
 use crate::App;
 use crate::grading::RubricGrader;
 use crate::report::bar;
-use crate::source::{Preparation, Source};
+use crate::source::{Preparation, Reading, Source};
 use anyhow::{Context, ensure};
 use burn::tensor::Device;
 use percept_config::{Alpha, FormatPrompt, OnBadRow, RunConfig, SaveDtype, SpecialTokensInText};
@@ -37,6 +37,8 @@ impl Parts {
             folder.display()
         );
         let device = crate::device::open(&run.device)?;
+        // wrong keys are wrong whether the objective asks for a masked view or not
+        corruption(&run, &run.data.corruption)?;
         let special = percept_models::special_ids(&folder)?;
         let tokenizer = Tokenizer::from_folder(&folder)?;
         let generation = GenerationConfig::from_folder(&folder, &tokenizer)?;
@@ -92,10 +94,15 @@ impl Parts {
             ..DataConfig::default()
         };
         let set = DataSet::open(&config)?;
-        let skip = data.on_bad_row == OnBadRow::Skip;
+        let reading = Reading {
+            seed: self.run.trainer.seed,
+            shuffle,
+            solutions,
+            skip_bad: data.on_bad_row == OnBadRow::Skip,
+            limit,
+        };
         let progress = bar("checking rows");
-        let source =
-            Source::open(set, self.preparation.clone(), self.run.trainer.seed, shuffle, skip, limit, &progress)?;
+        let source = Source::open(set, self.preparation.clone(), &reading, &progress)?;
         if let Some(text) = source.left_out() {
             eprintln!("{text}");
         }

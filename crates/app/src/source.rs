@@ -99,6 +99,18 @@ impl Preparation {
     }
 }
 
+/// Which rows are visited, and how.
+pub(crate) struct Reading {
+    pub(crate) seed: u64,
+    pub(crate) shuffle: bool,
+    /// Whether a row without a solution is a bad one.
+    pub(crate) solutions: bool,
+    /// Leaves bad rows out instead of stopping.
+    pub(crate) skip_bad: bool,
+    /// Only the first rows.
+    pub(crate) limit: Option<usize>,
+}
+
 /// A data set whose rows were all checked.
 pub(crate) struct Source {
     data: DataSet,
@@ -118,33 +130,42 @@ impl Source {
     /// Checks every row: pictures decode, placeholders match them, the prompt is not too long.
     ///
     /// # Errors
-    /// At the first bad row, unless `skip_bad`; when no row is left.
+    /// At the first bad row, unless they are skipped; when no row is left.
     pub(crate) fn open(
         data: DataSet,
         preparation: Arc<Preparation>,
-        seed: u64,
-        shuffle: bool,
-        skip_bad: bool,
-        limit: Option<usize>,
+        reading: &Reading,
         progress: &ProgressBar,
     ) -> anyhow::Result<Self> {
-        let total = data.len().min(limit.unwrap_or(usize::MAX));
+        let total = data.len().min(reading.limit.unwrap_or(usize::MAX));
         progress.set_length(total as u64);
         let (too_long, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let check = |index: usize| -> anyhow::Result<Option<u32>> {
             let prepared = data.row(index).map_err(anyhow::Error::from);
             let prepared = prepared.and_then(|row| preparation.task(row, index as u64, None, &[]));
             progress.inc(1);
+            let prepared = match prepared {
+                Ok(Prepared::Task(task)) if task.solution.is_none() && reading.solutions => Err(anyhow::anyhow!(
+                    "{}: no solution: a warm start learns from worked solutions; data.solution_column names their column",
+                    task.place
+                )),
+                prepared => prepared,
+            };
             match prepared {
                 Ok(Prepared::Task(_)) => Ok(Some(index as u32)),
                 Ok(Prepared::TooLong) => {
                     too_long.fetch_add(1, Ordering::Relaxed);
                     Ok(None)
                 }
-                Err(error) if skip_bad => {
+                Err(error) if reading.skip_bad => {
                     tracing::warn!("{}", crate::messages::one_line(&error));
                     bad.fetch_add(1, Ordering::Relaxed);
                     Ok(None)
+                }
+                // where it is the only row, nothing would be left
+                Err(error) if total > 1 => {
+                    let what = crate::messages::chain(&error);
+                    Err(anyhow::anyhow!("{what} (data.on_bad_row = \"skip\" leaves such rows out)"))
                 }
                 Err(error) => Err(error),
             }
@@ -165,7 +186,7 @@ impl Source {
             "none of {total} rows can be used: {too_long} prompts are longer than data.max_prompt_tokens = {}, {bad} rows are bad",
             preparation.max_prompt_tokens
         );
-        let visits = Visits::new(seed, usable.len(), shuffle);
+        let visits = Visits::new(reading.seed, usable.len(), reading.shuffle);
         Ok(Self { data, preparation, visits, usable, too_long, bad, masked: Vec::new(), shown: None })
     }
 
@@ -195,7 +216,7 @@ impl TaskSource for Source {
             .row(row)
             .map_err(anyhow::Error::from)
             .and_then(|row| self.preparation.task(row, visit, self.shown.as_deref(), &self.masked))
-            .map_err(|error| TrainError::Seam(crate::messages::one_line(&error)))?;
+            .map_err(|error| TrainError::Seam(crate::messages::chain(&error)))?;
         Ok(match prepared {
             Prepared::Task(task) => Some(*task),
             Prepared::TooLong => None,

@@ -35,4 +35,5 @@ pub use reward::RewardConfig;
 pub use run::RunConfig;
 pub use sampling::{RolloutConfig, ValidationConfig};
 pub use section::{kind_of, parse_section, unknown_kind};
+pub use suggest::nearest;
 pub use trainer::{SftConfig, TrainerConfig};

@@ -4,7 +4,7 @@
 ///
 /// Case and `-` for `_` are no distance. Near enough is one slip in three letters, or the one a longer word shortens
 /// to (`max_tokens` for `max_new_tokens`).
-pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase().replace('-', "_");
     let allowed = (written.chars().count() / 3).max(1);
     let mut best: Option<(usize, &str)> = None;

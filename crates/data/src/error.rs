@@ -12,7 +12,7 @@ pub enum DataError {
     #[error("no data file is named: set `files` to parquet or JSONL files, or to folders of them")]
     NothingNamed,
 
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {source}; check the path (a relative one starts at the current folder)", path.display())]
     Read { path: PathBuf, source: io::Error },
 
     #[error("{}: cannot be written: {source}", path.display())]
@@ -46,7 +46,10 @@ pub enum DataError {
     #[error("{place}, `{field}`: {reason}")]
     Row { place: Place, field: String, reason: String },
 
-    #[error("picture {}: cannot be read: {source}", path.display())]
+    #[error(
+        "picture {}: cannot be read: {source}; a relative path starts at image_root, or else at the data file's folder",
+        path.display()
+    )]
     Picture { path: PathBuf, source: io::Error },
 
     #[error("task: `{key}` should be {expected}, found {found}")]
