@@ -288,6 +288,25 @@ fn keys_that_are_misspelt() {
         "objective.kind=papo objective.base=reinforce",
         &["--set objective.base=reinforce", "`objective.base` cannot be \"reinforce\"", "\"grpo\""],
     );
+    for (value, expected) in [
+        ("kind=grpo objective.clip_low=1.0", "`objective.clip_low` must be 0 or more and less than 1, found 1"),
+        ("kind=dapo objective.clip_low=-1", "`objective.clip_low` must be 0 or more and less than 1, found -1"),
+        ("kind=papo_d objective.clip_high=nan", "`objective.clip_high` must be 0 or more and finite, found NaN"),
+        ("kind=papo_g objective.clip_dual=1.0", "`objective.clip_dual` must be more than 1"),
+        ("kind=grpo objective.kl_coefficient=-0.01", "`objective.kl_coefficient` must be 0 or more"),
+        (
+            "kind=dapo objective.filter_high=0.0",
+            "`objective.filter_high` must be finite and more than `objective.filter_low`",
+        ),
+        ("kind=papo_g objective.gamma=-0.01", "`objective.gamma` must be 0 or more"),
+        ("kind=papo objective.gamma_anneal_fraction=0", "`objective.gamma_anneal_fraction` must be more than 0"),
+        (
+            "kind=papo_d objective.token_mask_top_p=1.5",
+            "`objective.token_mask_top_p` must be more than 0 and at most 1",
+        ),
+    ] {
+        bad.refuses("train", &format!("objective.{value}"), &["--set objective.", expected]);
+    }
     let verifiers = |table: &str| format!("reward.verifiers=[{{name=\"accuracy\",{table}}}]");
     bad.refuses("train", &verifiers("kind=\"mth\""), &["unknown kind `mth`", "did you mean `math`?"]);
     bad.refuses("train", &verifiers("kind=\"numeric\",relativ=0.1"), &["`accuracy`", "`relativ`", "`relative`"]);

@@ -6,6 +6,7 @@
 
 use crate::advantage::group_normalized;
 use crate::average::Average;
+use crate::range::{OutOfRange, at_least_zero, in_range};
 use crate::surrogate::{ClippedPolicy, ClippedPolicyConfig, KlKind};
 use percept_core::{Evidence, GroupOutcome, Loss, Needs, Objective};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,33 @@ impl Default for DapoConfig {
     }
 }
 
+impl DapoConfig {
+    fn policy(&self) -> ClippedPolicyConfig {
+        ClippedPolicyConfig {
+            clip_low: self.clip_low,
+            clip_high: self.clip_high,
+            clip_dual: self.clip_dual,
+            average: self.average,
+            kl_coefficient: self.kl_coefficient,
+            kl_estimator: self.kl_estimator,
+            imitation_coefficient: self.imitation_coefficient,
+        }
+    }
+
+    /// # Errors
+    /// When a value is out of the range in which the method means something.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        self.policy().check()?;
+        let (low, high) = (self.filter_low, self.filter_high);
+        in_range("filter_low", low, low.is_finite(), "finite")?;
+        in_range("filter_high", high, high.is_finite() && high > low, "finite and more than `objective.filter_low`")?;
+        if let Some(buffer) = self.overlong_buffer_tokens {
+            in_range("overlong_buffer_tokens", buffer as f64, buffer > 0, "1 or more; without the key there is none")?;
+        }
+        at_least_zero("overlong_factor", self.overlong_factor)
+    }
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Dapo {
@@ -58,17 +86,11 @@ pub struct Dapo {
 }
 
 impl Dapo {
+    /// # Panics
+    /// When a value is out of its range: see [`DapoConfig::check`].
     pub fn new(config: DapoConfig) -> Self {
-        let policy = ClippedPolicyConfig {
-            clip_low: config.clip_low,
-            clip_high: config.clip_high,
-            clip_dual: config.clip_dual,
-            average: config.average,
-            kl_coefficient: config.kl_coefficient,
-            kl_estimator: config.kl_estimator,
-            imitation_coefficient: config.imitation_coefficient,
-        };
-        Self { policy: ClippedPolicy::new(policy), config }
+        config.check().unwrap_or_else(|error| panic!("{error}"));
+        Self { policy: ClippedPolicy::new(config.policy()), config }
     }
 }
 

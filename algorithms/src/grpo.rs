@@ -5,38 +5,11 @@
 //! 0.2/0.3, dual clip 3, beta 0.01 with the k3 estimator.
 
 use crate::advantage::group_normalized;
-use crate::average::Average;
-use crate::surrogate::{ClippedPolicy, ClippedPolicyConfig, KlKind};
+use crate::surrogate::{ClippedPolicy, ClippedPolicyConfig};
 use percept_core::{Evidence, GroupOutcome, Loss, Needs, Objective};
-use serde::{Deserialize, Serialize};
 
-/// `[objective] kind = "grpo"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GrpoConfig {
-    pub clip_low: f64,
-    pub clip_high: f64,
-    pub clip_dual: f64,
-    pub average: Average,
-    /// Of the divergence to the reference; 0 switches it, and the reference model, off.
-    pub kl_coefficient: f64,
-    pub kl_estimator: KlKind,
-    pub imitation_coefficient: f64,
-}
-
-impl Default for GrpoConfig {
-    fn default() -> Self {
-        Self {
-            clip_low: 0.2,
-            clip_high: 0.3,
-            clip_dual: 3.0,
-            average: Average::Token,
-            kl_coefficient: 0.01,
-            kl_estimator: KlKind::K3,
-            imitation_coefficient: 0.0,
-        }
-    }
-}
+/// `[objective] kind = "grpo"`: the policy's coefficients and nothing else.
+pub type GrpoConfig = ClippedPolicyConfig;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -45,19 +18,10 @@ pub struct Grpo {
 }
 
 impl Grpo {
+    /// # Panics
+    /// When a coefficient is out of its range: see [`GrpoConfig::check`].
     pub fn new(config: GrpoConfig) -> Self {
-        let GrpoConfig { clip_low, clip_high, clip_dual, average, kl_coefficient, kl_estimator, imitation_coefficient } =
-            config;
-        let policy = ClippedPolicyConfig {
-            clip_low,
-            clip_high,
-            clip_dual,
-            average,
-            kl_coefficient,
-            kl_estimator,
-            imitation_coefficient,
-        };
-        Self { policy: ClippedPolicy::new(policy) }
+        Self { policy: ClippedPolicy::new(config) }
     }
 }
 

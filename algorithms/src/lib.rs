@@ -11,6 +11,7 @@ mod average;
 mod dapo;
 mod grpo;
 mod papo;
+mod range;
 pub mod schedule;
 mod surrogate;
 
@@ -19,4 +20,5 @@ pub use average::Average;
 pub use dapo::{Dapo, DapoConfig, overlong_penalty};
 pub use grpo::{Grpo, GrpoConfig};
 pub use papo::{EntropyKind, GammaSchedule, Papo, PapoConfig};
+pub use range::OutOfRange;
 pub use surrogate::{ClippedPolicy, ClippedPolicyConfig, KlKind};

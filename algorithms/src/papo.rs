@@ -14,6 +14,7 @@
 //! Rows without a picture have no part in the divergence and the masked entropy, nor in their means.
 
 use crate::average::{Average, Scope};
+use crate::range::{OutOfRange, at_least_zero, in_range};
 use crate::schedule;
 use crate::surrogate::KlKind;
 use burn::tensor::{Int, Tensor};
@@ -93,6 +94,25 @@ impl PapoConfig {
         Self { entropy_coefficient: 0.03, masked_entropy_coefficient: 0.03, ..Self::default() }
     }
 
+    /// # Errors
+    /// When a coefficient is out of the range in which its term means something.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let share = |value: f64| value > 0.0 && value <= 1.0;
+        at_least_zero("gamma", self.gamma)?;
+        at_least_zero("gamma_end", self.gamma_end)?;
+        let fraction = self.gamma_anneal_fraction;
+        in_range("gamma_anneal_fraction", fraction, share(fraction), "more than 0 and at most 1")?;
+        at_least_zero("entropy_coefficient", self.entropy_coefficient)?;
+        at_least_zero("masked_entropy_coefficient", self.masked_entropy_coefficient)?;
+        if let Some(top_p) = self.token_mask_top_p {
+            in_range("token_mask_top_p", top_p, share(top_p), "more than 0 and at most 1")?;
+        }
+        match self.kl_prcp_clip {
+            Some(bound) => in_range("kl_prcp_clip", bound, bound > 0.0, "more than 0; without the key there is none"),
+            None => Ok(()),
+        }
+    }
+
     /// Gamma in force at a step, and the factor of the entropy terms.
     pub fn gamma_at(&self, progress: Progress) -> (f64, f64) {
         match self.gamma_schedule {
@@ -132,7 +152,10 @@ pub struct Papo {
 }
 
 impl Papo {
+    /// # Panics
+    /// When a coefficient is out of its range: see [`PapoConfig::check`].
     pub fn new(config: PapoConfig, base: Box<dyn Objective>) -> Self {
+        config.check().unwrap_or_else(|error| panic!("{error}"));
         Self { config, base }
     }
 

@@ -4,6 +4,7 @@
 //! (dual clip, arXiv 1912.09729). Clipping happens in log space. Reference: PAPO `core_algos.py:compute_policy_loss`.
 
 use crate::average::{Average, Scope};
+use crate::range::{OutOfRange, at_least_zero, in_range};
 use burn::tensor::Tensor;
 use percept_core::{Evidence, Loss, Metric, Needs, View};
 use percept_ops::{KlEstimator, kl};
@@ -31,18 +32,45 @@ impl From<KlKind> for KlEstimator {
     }
 }
 
-/// Coefficients of [`ClippedPolicy`].
-#[derive(Clone, Debug, PartialEq)]
+/// Coefficients of [`ClippedPolicy`]; the defaults are GRPO's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ClippedPolicyConfig {
     pub clip_low: f64,
     pub clip_high: f64,
     pub clip_dual: f64,
     pub average: Average,
-    /// Of the divergence to the reference in the loss; 0: none, and no reference model.
+    /// Of the divergence to the reference in the loss; 0 switches it, and the reference model, off.
     pub kl_coefficient: f64,
     pub kl_estimator: KlKind,
     /// Of the likelihood of right responses (the reference's `use_sft_loss`); 0: none.
     pub imitation_coefficient: f64,
+}
+
+impl ClippedPolicyConfig {
+    /// # Errors
+    /// When a coefficient is out of the range in which the loss means something.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        in_range("clip_low", self.clip_low, (0.0..1.0).contains(&self.clip_low), "0 or more and less than 1")?;
+        at_least_zero("clip_high", self.clip_high)?;
+        in_range("clip_dual", self.clip_dual, self.clip_dual > 1.0, "more than 1 (inf is off)")?;
+        at_least_zero("kl_coefficient", self.kl_coefficient)?;
+        at_least_zero("imitation_coefficient", self.imitation_coefficient)
+    }
+}
+
+impl Default for ClippedPolicyConfig {
+    fn default() -> Self {
+        Self {
+            clip_low: 0.2,
+            clip_high: 0.3,
+            clip_dual: 3.0,
+            average: Average::Token,
+            kl_coefficient: 0.01,
+            kl_estimator: KlKind::K3,
+            imitation_coefficient: 0.0,
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -52,8 +80,10 @@ pub struct ClippedPolicy {
 }
 
 impl ClippedPolicy {
+    /// # Panics
+    /// When a coefficient is out of its range: see [`ClippedPolicyConfig::check`].
     pub fn new(config: ClippedPolicyConfig) -> Self {
-        assert!(config.clip_low < 1.0, "clip_low {} leaves no positive ratio", config.clip_low);
+        config.check().unwrap_or_else(|error| panic!("{error}"));
         Self { config }
     }
 

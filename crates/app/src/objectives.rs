@@ -1,8 +1,8 @@
 //! The registry of objectives: an explicit list. Adding a method is one line here.
 
 use anyhow::Context;
-use percept_algorithms::{Dapo, Grpo, Papo, PapoConfig};
-use percept_config::{ConfigError, RunConfig, nearest, parse_section, unknown_kind};
+use percept_algorithms::{Dapo, DapoConfig, Grpo, GrpoConfig, OutOfRange, Papo, PapoConfig};
+use percept_config::{ConfigError, RunConfig, nearest, parse_section, unknown_kind, wrong_value};
 use percept_core::Objective;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -21,6 +21,14 @@ impl Section<'_> {
     /// When a key is unknown or a value wrong.
     pub fn parse<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         self.parse_table(self.table)
+    }
+
+    /// A range that a value does not keep, said as the run file's other mistakes are.
+    fn ranged(&self, check: Result<(), OutOfRange>) -> anyhow::Result<()> {
+        let placed = |OutOfRange { key, expected, found }| {
+            self.run.place(wrong_value(&format!("objective.{key}"), expected, &found.to_string()))
+        };
+        Ok(check.map_err(placed)?)
     }
 
     fn parse_table<T: DeserializeOwned>(&self, table: &Table) -> anyhow::Result<T> {
@@ -59,8 +67,8 @@ pub struct Objectives(Vec<(&'static str, Arc<Build>)>);
 impl Default for Objectives {
     fn default() -> Self {
         let mut all = Self(Vec::new());
-        all.add("grpo", |section| Ok(Box::new(Grpo::new(section.parse()?))));
-        all.add("dapo", |section| Ok(Box::new(Dapo::new(section.parse()?))));
+        all.add("grpo", |section| grpo(section, section.parse()?));
+        all.add("dapo", |section| dapo(section, section.parse()?));
         all.add("papo_g", |section| papo(section, PapoConfig::over_grpo(), "grpo"));
         all.add("papo_d", |section| papo(section, PapoConfig::over_dapo(), "dapo"));
         all.add("papo", |section| match section.table.get("base").and_then(Value::as_str) {
@@ -72,12 +80,23 @@ impl Default for Objectives {
     }
 }
 
+fn grpo(section: &Section, config: GrpoConfig) -> anyhow::Result<Box<dyn Objective>> {
+    section.ranged(config.check())?;
+    Ok(Box::new(Grpo::new(config)))
+}
+
+fn dapo(section: &Section, config: DapoConfig) -> anyhow::Result<Box<dyn Objective>> {
+    section.ranged(config.check())?;
+    Ok(Box::new(Dapo::new(config)))
+}
+
 /// PAPO over a base method.
 fn papo(section: &Section, defaults: PapoConfig, base: &str) -> anyhow::Result<Box<dyn Objective>> {
     let (config, rest) = section.split(&defaults, &PapoConfig::KEYS)?;
-    let base: Box<dyn Objective> = match base {
-        "grpo" => Box::new(Grpo::new(section.parse_base(&rest)?)),
-        _ => Box::new(Dapo::new(section.parse_base(&rest)?)),
+    section.ranged(config.check())?;
+    let base = match base {
+        "grpo" => grpo(section, section.parse_base(&rest)?)?,
+        _ => dapo(section, section.parse_base(&rest)?)?,
     };
     Ok(Box::new(Papo::new(config, base)))
 }

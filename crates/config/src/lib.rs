@@ -34,6 +34,6 @@ pub use plan::{BatchPlan, SftPlan};
 pub use reward::RewardConfig;
 pub use run::RunConfig;
 pub use sampling::{RolloutConfig, ValidationConfig};
-pub use section::{kind_of, parse_section, unknown_kind};
+pub use section::{kind_of, parse_section, unknown_kind, wrong_value};
 pub use suggest::nearest;
 pub use trainer::{SftConfig, TrainerConfig};

@@ -45,6 +45,12 @@ pub fn unknown_kind(section: &str, found: &str, known: &[&str]) -> ConfigError {
     unknown_choice(join(section, SELECTOR), found, known)
 }
 
+/// The error of a section's owner that reads a value out of its range. `key` is the value's full path.
+pub fn wrong_value(key: &str, expected: &str, found: &str) -> ConfigError {
+    let [key, expected, found] = [key, expected, found].map(str::to_owned);
+    ConfigError::WrongValue { origin: UNPLACED_ORIGIN.to_owned(), key, expected, found }
+}
+
 fn unknown_choice(key: String, found: &str, known: &[&str]) -> ConfigError {
     let mut advice = advice(nearest(found, known.iter().copied()), "", &[], '"');
     if advice.starts_with("did") {
