@@ -12,7 +12,7 @@
 //! }
 //! ```
 
-pub use percept_app::{App, Section};
+pub use percept_app::{App, Section, check, device as devices};
 pub use percept_core::{Objective, Policy, Sampler};
 pub use percept_reward::Verifier;
 

@@ -1,8 +1,10 @@
 //! The integration tests, one binary.
 
 mod bad_input;
+mod device;
 mod gradients;
 mod parity;
+mod portability;
 mod program;
 mod runs;
 mod shared_prefix;

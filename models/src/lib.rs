@@ -8,11 +8,10 @@ mod error;
 pub mod qwen2_5_vl;
 mod save;
 
-pub use common::Freeze;
+pub use common::{Freeze, Placement};
 pub use error::ModelError;
 pub use save::save;
 
-use burn::tensor::Device;
 use percept_core::Policy;
 use std::path::Path;
 
@@ -24,7 +23,7 @@ pub struct SpecialIds {
 }
 
 /// Opens a checkpoint folder on a device.
-type Load = fn(&Path, &Device, &Freeze) -> Result<Box<dyn Policy>, ModelError>;
+type Load = fn(&Path, &Placement, &Freeze) -> Result<Box<dyn Policy>, ModelError>;
 
 /// A family: how to open a checkpoint of it.
 struct Family {
@@ -40,13 +39,13 @@ const FAMILIES: &[Family] = &[Family {
     special_ids: |folder| Ok(qwen2_5_vl::Config::from_folder(folder)?.special_ids()),
 }];
 
-/// Loads the checkpoint in `folder` onto a device; on an autodiff device its parameters take gradients, but for those that
+/// Loads the checkpoint in `folder` onto a device (a `&Device` stands for float32 there); on an autodiff device its parameters take gradients, but for those that
 /// `freeze` names.
 ///
 /// # Errors
 /// When the folder is not a checkpoint of a known family, or its files are damaged or do not fit its configuration.
-pub fn load(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
-    (family(folder)?.load)(folder, device, freeze)
+pub fn load(folder: &Path, placement: impl Into<Placement>, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
+    (family(folder)?.load)(folder, &placement.into(), freeze)
 }
 
 /// The special ids of the checkpoint in `folder`.

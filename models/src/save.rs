@@ -1,6 +1,7 @@
 //! Writing a policy as a Hugging Face checkpoint.
 
 use crate::ModelError;
+use burn::tensor::DType;
 use percept_core::Policy;
 use percept_weights::{CheckpointWriter, DEFAULT_MAX_SHARD_BYTES, Dtype, copy_companions};
 use std::path::Path;
@@ -16,7 +17,8 @@ pub fn save(policy: &dyn Policy, source: &Path, folder: &Path, dtype: Dtype) -> 
     let tensors: Vec<(String, Vec<usize>)> = pieces.map(|piece| (piece.name.clone(), piece.shape.clone())).collect();
     let mut writer = CheckpointWriter::create(folder, dtype, &tensors, DEFAULT_MAX_SHARD_BYTES)?;
     for parameter in parameters {
-        let values: Vec<f32> = parameter.value.clone().into_data().try_to_vec().expect("weights are float32");
+        let value = percept_ops::cast(parameter.value.clone(), DType::F32);
+        let values: Vec<f32> = value.into_data().try_to_vec().expect("float32 was asked for");
         for piece in &parameter.pieces {
             writer.add(&piece.name, &values[piece.range.clone()])?;
         }

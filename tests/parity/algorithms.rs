@@ -72,7 +72,7 @@ impl Tolerance {
 }
 
 fn device() -> Device {
-    Device::flex().autodiff()
+    crate::device::current().autodiff()
 }
 
 fn tensor(rows: &[Vec<f32>]) -> Tensor<2> {
@@ -262,7 +262,7 @@ fn kl_kind(penalty: &str) -> KlKind {
 const START: Progress = Progress { step: 0, total_steps: 1 };
 
 #[test]
-fn policy_loss() {
+pub(crate) fn policy_loss() {
     #[derive(Deserialize)]
     struct Case {
         kind: String,
@@ -335,7 +335,7 @@ impl PolicyMetrics {
 }
 
 #[test]
-fn divergences() {
+pub(crate) fn divergences() {
     #[derive(Deserialize)]
     struct Case {
         kl_penalty: String,
@@ -551,7 +551,7 @@ impl Total {
 }
 
 #[test]
-fn total_loss() {
+pub(crate) fn total_loss() {
     let mut tolerance = Tolerance::default();
     let cases: Vec<Total> = cases("total_loss.json");
     let mut presets: BTreeMap<&str, usize> = BTreeMap::new();

@@ -2,13 +2,13 @@
 //!
 //! Each test goes through every case it finds, in the repository's own `tests/golden` and in the folder that `PERCEPT_GOLDEN` names.
 
-mod algorithms;
+pub(crate) mod algorithms;
 mod config;
 pub mod golden;
 mod images;
-mod models;
+pub(crate) mod models;
 mod prompt;
 mod reward;
 mod tensors;
-mod train_step;
+pub(crate) mod train_step;
 mod weights;

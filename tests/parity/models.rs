@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Tensor};
 use percept_core::{Image, PicturePatches, Policy, Prompt, Sampler, SamplingSpec, ScoreRequest, ScoringGroup};
 use percept_models::qwen2_5_vl::{Config, Qwen25Vl, positions, window_order};
 use percept_rollout::InProcess;
@@ -34,7 +34,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn load(folder: &Path) -> Qwen25Vl {
-    Qwen25Vl::from_folder(folder, &Device::flex(), &|_| false).unwrap_or_else(|error| panic!("{error}"))
+    Qwen25Vl::from_folder(folder, &crate::device::current(), &|_| false).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn host(tensor: Tensor<2>) -> Vec<f32> {
@@ -81,7 +81,7 @@ impl Case {
 }
 
 #[test]
-fn features_and_logits_are_transformers() {
+pub(crate) fn features_and_logits_are_transformers() {
     for case in cases() {
         let mut features = Largest::new();
         let (_, expected) = case.golden.f32("image_embeds");
@@ -148,7 +148,7 @@ fn positions_and_windows_are_transformers() {
 }
 
 #[test]
-fn greedy_decoding_is_transformers() {
+pub(crate) fn greedy_decoding_is_transformers() {
     let mut count = 0;
     for case in cases().into_iter().filter(|case| case.golden.has("greedy_ids")) {
         let (shape, ids) = case.golden.i64("greedy_ids");
@@ -178,7 +178,7 @@ fn greedy_decoding_is_transformers() {
 }
 
 #[test]
-fn log_probs_are_transformers() {
+pub(crate) fn log_probs_are_transformers() {
     for case in cases() {
         for (name, temperature) in [("logprobs_t1.0", 1.0), ("logprobs_t0.7", 0.7)] {
             let mut largest = Largest::new();
@@ -194,8 +194,23 @@ fn log_probs_are_transformers() {
     }
 }
 
+/// The policy's log-probabilities with activations of another type, against transformers' in float32.
+pub(crate) fn log_probs_are_near(dtype: DType, tolerance: f32) {
+    let mut largest = Largest::new();
+    for case in cases() {
+        let found = case.policy.clone().computed_in(dtype).freeze().score(&case.groups(), REQUEST);
+        let rows = case.golden.rows("logprobs_t1.0");
+        let shown = case.golden.shown("response_mask");
+        let expected: Vec<f32> = rows.iter().zip(shown).flat_map(|(row, at)| at.into_iter().map(|t| row[t])).collect();
+        largest.check(&host(found), &expected, tolerance, &format!("{}: {dtype:?}", case.name));
+    }
+    println!("log-probabilities in {dtype:?}: {largest:?}");
+}
+
+const REQUEST: ScoreRequest = ScoreRequest { temperature: 1.0, entropy: false };
+
 #[test]
-fn entropies_are_those_of_the_logits() {
+pub(crate) fn entropies_are_those_of_the_logits() {
     let mut largest = Largest::new();
     for case in cases() {
         let vocabulary = case.policy.vocabulary();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use percept_algorithms::{Average, Dapo, DapoConfig, Grpo, GrpoConfig, KlKind, Papo, PapoConfig};
 use percept_core::{
     Finish, Group, GroupOutcome, Image, Objective, Parameter, Policy, Progress, Response, ScoreRequest, ScoringGroup,
@@ -78,7 +78,8 @@ fn batches() -> Vec<Batch> {
 }
 
 fn load(folder: &Path) -> Qwen25Vl {
-    Qwen25Vl::from_folder(folder, &Device::flex().autodiff(), &|_| false).unwrap_or_else(|error| panic!("{error}"))
+    Qwen25Vl::from_folder(folder, &crate::device::current().autodiff(), &|_| false)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn host(tensor: Tensor<2>) -> Vec<f32> {
@@ -433,7 +434,7 @@ fn train(batch: &mut Batch, method: &str) {
 }
 
 #[test]
-fn three_updates_of_every_method_are_the_references() {
+pub(crate) fn three_updates_of_every_method_are_the_references() {
     let mut count = 0;
     for mut batch in batches() {
         batch.fill_views();

@@ -3,6 +3,7 @@
 //! Stop tokens are ignored, so that every step does the same work. The first two steps are warm-up and do not count.
 
 use crate::App;
+use crate::device::DeviceFlag;
 use crate::parts::Parts;
 use crate::report::bar;
 use crate::source::Source;
@@ -42,6 +43,8 @@ pub(crate) struct Arguments {
     /// Steps, the first two of them warm-up
     #[arg(long, default_value_t = 7)]
     steps: usize,
+    #[command(flatten)]
+    device: DeviceFlag,
     #[arg(long)]
     threads: Option<usize>,
     /// Tokens of a micro-batch
@@ -124,7 +127,7 @@ fn configuration(arguments: &Arguments, kind: &str, format: &std::path::Path) ->
         format!("data.max_prompt_tokens={}", arguments.micro_tokens.saturating_sub(arguments.new_tokens).max(1)),
     ];
     sets.extend(arguments.threads.map(|threads| format!("device.threads={threads}")));
-    sets.extend(arguments.sets.iter().cloned());
+    sets.extend(arguments.device.over(&arguments.sets)?);
     Ok(RunConfig::parse("benchmark", "", &[], &sets)?)
 }
 
@@ -281,7 +284,7 @@ fn pieces(
 ) -> anyhow::Result<Vec<(String, f64, &'static str)>> {
     let mut result = Vec::new();
     let freeze = |_: &str| false;
-    let model = Qwen25Vl::from_folder(&parts.run.model.checkpoint, &parts.device, &freeze)?;
+    let model = Qwen25Vl::from_folder(&parts.run.model.checkpoint, parts.placement.clone(), &freeze)?;
     let pictures: Vec<_> = prompts.iter().flat_map(|prompt| &prompt.pictures).collect();
     if !pictures.is_empty() {
         let ms = time(|| drop(model.image_features(&pictures).into_data()));

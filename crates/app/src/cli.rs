@@ -1,6 +1,7 @@
 //! Commands and their flags.
 
-use crate::{App, bench, evaluate, quickstart, sample, task, train};
+use crate::device::DeviceFlag;
+use crate::{App, bench, check, device, evaluate, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +30,10 @@ enum Command {
     Task(task::Arguments),
     /// Time the phases of a training step
     Bench(bench::Arguments),
+    /// List the devices that this build reaches on this machine
+    Devices,
+    /// Compare what a device computes with the CPU, operation by operation, and say what to do where it differs
+    Check(check::Arguments),
 }
 
 /// Flags of commands that carry out a run.
@@ -39,6 +44,8 @@ pub(crate) struct RunArguments {
     /// Override a key, for example --set trainer.steps=10 (repeatable)
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub(crate) sets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceFlag,
     /// Go on from the run's latest checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
@@ -58,6 +65,8 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Sample(arguments) => sample::run(&arguments)?,
         Command::Task(arguments) => task::run(&arguments)?,
         Command::Bench(arguments) => bench::run(app, &arguments)?,
+        Command::Devices => device::list(),
+        Command::Check(arguments) => return check::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

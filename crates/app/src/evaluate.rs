@@ -1,6 +1,7 @@
 //! `percept eval`.
 
 use crate::App;
+use crate::device::DeviceFlag;
 use crate::parts::{Parts, corruption};
 use crate::report::bar;
 use anyhow::{Context, ensure};
@@ -26,6 +27,8 @@ pub(crate) struct Arguments {
     /// Override a key of the configuration (repeatable)
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub(crate) sets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceFlag,
     /// Responses to each question
     #[arg(long, short = 'k', default_value_t = 1)]
     pub(crate) responses: usize,
@@ -101,7 +104,11 @@ pub(crate) fn measure(app: &App, arguments: &Arguments) -> anyhow::Result<Evalua
         "--temperature 0 is greedy: {} responses would all be equal; set --temperature 1.0",
         arguments.responses
     );
-    let parts = Parts::new(configuration(arguments.config.as_ref(), &arguments.checkpoint, &arguments.sets)?)?;
+    let parts = Parts::new(configuration(
+        arguments.config.as_ref(),
+        &arguments.checkpoint,
+        &arguments.device.over(&arguments.sets)?,
+    )?)?;
     let mut source = parts.source(&arguments.data, false, false, arguments.limit)?;
     source.shown = arguments.corrupt.as_deref().map(|kind| shown(&parts.run, kind)).transpose()?;
     let grader = parts.grader(app)?;

@@ -3,8 +3,9 @@
 //! A program of a researcher's own calls [`App::run`] with what it adds: `App::default().objective("mine", ...)`.
 
 mod bench;
+pub mod check;
 mod cli;
-mod device;
+pub mod device;
 mod evaluate;
 mod grading;
 mod messages;

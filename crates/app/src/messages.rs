@@ -1,5 +1,7 @@
 //! How errors are shown: one line, causes after colons.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// `error: what: why`.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     format!("error: {}", chain(error))
@@ -25,9 +27,22 @@ fn joined(text: &str) -> String {
     lines.join(" | ")
 }
 
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Runs a part whose panics mean that something is not there; nothing is printed of them, and nothing comes back.
+pub(crate) fn silently<R>(part: impl FnOnce() -> R) -> Option<R> {
+    SILENT.store(true, Ordering::Relaxed);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(part));
+    SILENT.store(false, Ordering::Relaxed);
+    result.ok()
+}
+
 /// A panic is a mistake of ours: say so, with the place, and how to report it.
 pub(crate) fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        if SILENT.load(Ordering::Relaxed) {
+            return;
+        }
         // whoever read our output is gone (`percept eval ... | head`): nobody is left to tell
         if panic.to_string().contains("failed printing to stdout") {
             std::process::exit(141);

@@ -1,15 +1,15 @@
 //! The parts of a run, built from its configuration.
 
 use crate::App;
+use crate::device::Found;
 use crate::grading::RubricGrader;
 use crate::report::bar;
 use crate::source::{Preparation, Reading, Source};
 use anyhow::{Context, ensure};
-use burn::tensor::Device;
 use percept_config::{Alpha, FormatPrompt, OnBadRow, RunConfig, SaveDtype, SpecialTokensInText};
 use percept_core::{Image, Objective, Policy};
 use percept_data::{DataConfig, DataSet};
-use percept_models::SpecialIds;
+use percept_models::{Placement, SpecialIds};
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
 use percept_trainer::{OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings};
@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// What every command needs of a checkpoint and a configuration.
 pub(crate) struct Parts {
     pub(crate) run: RunConfig,
-    pub(crate) device: Device,
+    pub(crate) found: Found,
+    pub(crate) placement: Placement,
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) generation: GenerationConfig,
     pub(crate) special: SpecialIds,
@@ -36,21 +37,24 @@ impl Parts {
             "{}: no such folder; model.checkpoint names a folder in Hugging Face layout (config.json, *.safetensors, tokenizer.json)",
             folder.display()
         );
-        let device = crate::device::open(&run.device)?;
+        let (found, placement) = crate::device::open(&run.device)?;
         // wrong keys are wrong whether the objective asks for a masked view or not
         corruption(&run, &run.data.corruption)?;
         let special = percept_models::special_ids(&folder)?;
         let tokenizer = Tokenizer::from_folder(&folder)?;
         let generation = GenerationConfig::from_folder(&folder, &tokenizer)?;
         let preparation = Arc::new(preparation(&run, &folder, &special, &generation)?);
-        Ok(Self { run, device, tokenizer: Arc::new(tokenizer), generation, special, preparation })
+        Ok(Self { run, found, placement, tokenizer: Arc::new(tokenizer), generation, special, preparation })
     }
 
     /// The policy of a checkpoint: with gradients for training, or without.
     pub(crate) fn policy(&self, folder: &Path, gradients: bool) -> anyhow::Result<Box<dyn Policy>> {
-        let device = if gradients { self.device.clone().autodiff() } else { self.device.clone() };
+        let mut placement = self.placement.clone();
+        if gradients {
+            placement.device = placement.device.autodiff();
+        }
         let freeze = |name: &str| self.run.model.freezes(name);
-        let policy = percept_models::load(folder, &device, &freeze)?;
+        let policy = percept_models::load(folder, placement, &freeze)?;
         if gradients {
             self.check_freeze(&*policy)?;
         }

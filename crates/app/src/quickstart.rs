@@ -1,6 +1,7 @@
 //! `percept quickstart`: from nothing to a small model that looks, through the same files and commands as a real run.
 
 use crate::cli::RunArguments;
+use crate::device::DeviceFlag;
 use crate::{App, evaluate, task, train};
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -28,6 +29,9 @@ pub(crate) struct Arguments {
     /// Threads; all when absent
     #[arg(long)]
     threads: Option<usize>,
+    /// Device: a backend and a number as `percept devices` lists them, for example cuda:0
+    #[arg(long, value_name = "BACKEND[:INDEX]", default_value = "cpu")]
+    device: String,
 }
 
 /// A command line of `percept task`, parsed as the program would.
@@ -58,9 +62,16 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<()> {
 
     println!("\n2. A warm start on a few worked solutions");
     let config = dir.join("run.toml");
-    let text = configuration(arguments);
+    let device = DeviceFlag { device: Some(arguments.device.clone()) };
+    let text = configuration(arguments, &device.keys()?);
     write_atomically(&config, |file| file.write_all(text.as_bytes()))?;
-    let warm = RunArguments { config: config.clone(), sets: Vec::new(), resume: false, dry_run: false };
+    let warm = RunArguments {
+        config: config.clone(),
+        sets: Vec::new(),
+        device: DeviceFlag::default(),
+        resume: false,
+        dry_run: false,
+    };
     println!("   $ percept sft {}", config.display());
     finished(train::sft(app, &warm)?)?;
     let run_dir = dir.join("run");
@@ -148,6 +159,7 @@ fn score(app: &App, config: &Path, checkpoint: &Path, data: &Path) -> anyhow::Re
             data: vec![data.join("test.parquet")],
             config: Some(config.to_owned()),
             sets: Vec::new(),
+            device: DeviceFlag::default(),
             responses: 1,
             temperature: 0.0,
             top_p: 1.0,
@@ -170,7 +182,7 @@ fn table(names: &[&str], scores: &[Score]) {
 }
 
 /// The run's TOML file.
-fn configuration(arguments: &Arguments) -> String {
+fn configuration(arguments: &Arguments, (backend, index): &(String, usize)) -> String {
     let dir = arguments.dir.display();
     let threads = arguments.threads.map_or_else(String::new, |threads| format!("threads = {threads}\n"));
     let perception = match arguments.objective.as_str() {
@@ -234,7 +246,8 @@ warmup_steps = 10
 final_ratio = 0.1
 
 [device]
-backend = "cpu"
+backend = "{backend}"
+index = {index}
 {threads}"#,
         objective = arguments.objective,
         seed = arguments.seed,

@@ -1,5 +1,6 @@
 //! `percept sample`: one question about some pictures.
 
+use crate::device::DeviceFlag;
 use crate::evaluate::configuration;
 use crate::parts::Parts;
 use anyhow::Context;
@@ -27,6 +28,8 @@ pub(crate) struct Arguments {
     /// Override a key of the configuration (repeatable)
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
     /// 0 is greedy
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
@@ -39,7 +42,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut sets = arguments.sets.clone();
+    let mut sets = arguments.device.over(&arguments.sets)?;
     sets.push(format!("trainer.seed={}", arguments.seed));
     let parts = Parts::new(configuration(arguments.config.as_ref(), &arguments.checkpoint, &sets)?)?;
     let problem = match arguments.question.contains("<image>") {

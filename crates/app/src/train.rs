@@ -57,7 +57,13 @@ fn conclude(outcome: &Outcome, arguments: &RunArguments, command: &str) -> ExitC
     }
     let sets: Vec<String> = arguments.sets.iter().map(|set| format!(" --set {}", quoted(set))).collect();
     let config = quoted(&arguments.config.display().to_string());
-    println!("stopped after step {}; go on with: percept {command} {config}{} --resume", outcome.step, sets.concat());
+    let device =
+        arguments.device.device.as_ref().map_or_else(String::new, |device| format!(" --device {}", quoted(device)));
+    println!(
+        "stopped after step {}; go on with: percept {command} {config}{}{device} --resume",
+        outcome.step,
+        sets.concat()
+    );
     ExitCode::from(130)
 }
 
@@ -81,7 +87,7 @@ fn describe(objective: &dyn Objective) -> String {
 
 /// Trains a policy as the configuration says.
 pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    let run = RunConfig::load(&arguments.config, &arguments.sets)?;
+    let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
     ensure!(!run.data.train.is_empty(), "data.train is missing: name the parquet or JSONL files to train on");
     let parts = Parts::new(run)?;
     let run = &parts.run;
@@ -99,6 +105,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         println!("{}", describe(&*objective));
         return Ok(ExitCode::SUCCESS);
     }
+    crate::check::ensure_checked(&parts.found)?;
     let run_dir = &run.trainer.run_dir;
     let resume = prepare(run_dir, run, arguments.resume)?;
     let policy = parts.policy(resume.as_deref().unwrap_or(&run.model.checkpoint), true)?;
@@ -128,7 +135,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
 
 /// Warms a policy up as the configuration says.
 pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    let run = RunConfig::load(&arguments.config, &arguments.sets)?;
+    let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
     ensure!(!run.data.train.is_empty(), "data.train is missing: name the parquet or JSONL files to learn from");
     let parts = Parts::new(run)?;
     let run = &parts.run;
@@ -143,6 +150,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
         println!("{plan}");
         return Ok(ExitCode::SUCCESS);
     }
+    crate::check::ensure_checked(&parts.found)?;
     let run_dir = run.trainer.run_dir.join("sft");
     let resume = prepare(&run_dir, run, arguments.resume)?;
     let policy = parts.policy(resume.as_deref().unwrap_or(&run.model.checkpoint), true)?;

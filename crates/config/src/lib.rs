@@ -26,7 +26,7 @@ mod trainer;
 mod validate;
 
 pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
-pub use device::{Backend, DeviceConfig};
+pub use device::{Backend, DeviceConfig, FloatType};
 pub use error::ConfigError;
 pub use model::{ModelConfig, SaveDtype};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((run.validation.every, run.validation.responses_per_prompt), (5, 8));
         assert_eq!(run.reward.names().collect::<Vec<_>>(), ["accuracy", "format"]);
         assert_eq!(run.objective_kind().unwrap(), "grpo");
-        assert_eq!(run.device.backend, Backend::Cpu);
+        assert_eq!(run.device.backend, Backend::Auto);
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub trait Policy: Send + Sync {
 
     fn vocabulary(&self) -> usize;
 
+    /// What a loss is multiplied by before its gradient is taken, and the gradient divided by afterwards: more than 1 for types of
+    /// activations whose smallest numbers are too large for gradients.
+    fn loss_scale(&self) -> f32 {
+        1.0
+    }
+
     /// All parameters, always in the same order.
     fn parameters(&self) -> Vec<&Parameter>;
 

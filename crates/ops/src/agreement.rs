@@ -183,8 +183,8 @@ fn decoding_equals_attention_over_the_whole_sequence() {
         let packed = values(plan.tokens, shape.packed(), 6).inner();
         let whole = host_of(attention(packed.clone(), &plan, shape));
         let base = Device::flex();
-        let device_cache = KeyValueCache { store: Store::Device(composed::DeviceCache::new(shape, 1, 3, 3, &base)) };
-        for mut cache in [KeyValueCache::new(shape, 1, 3, 3, &base), device_cache] {
+        let device_cache = KeyValueCache { store: Store::Device(Box::new(composed::DeviceCache::new(shape, 1, 3, 3))) };
+        for mut cache in [KeyValueCache::new(shape, 1, 3, 3, &base, DType::F32), device_cache] {
             cache.insert(0, 10, packed.clone().narrow(0, 0, 5));
             cache.insert(0, 11, packed.clone().narrow(0, 11, 2));
             for step in 0..3 {

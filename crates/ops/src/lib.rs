@@ -4,21 +4,26 @@
 //! belong together. Legend: `n` tokens, `d` hidden width, `v` vocabulary.
 //!
 //! Each function picks its implementation by the device: fused kernels in the CPU backend's memory, or a composition of burn's
-//! operations anywhere else ([`composed`]). Both are the same function; the tests hold them together, in values and gradients.
+//! operations anywhere else, and for other types than float32 ([`composed`]). Both are the same function; the tests hold them
+//! together, in values and gradients.
 
 mod adamw;
+mod broken;
 pub mod composed;
 mod cpu;
 mod kl;
 mod plan;
 mod sums;
+mod uploaded;
 
 pub use adamw::{AdamW, adamw};
+pub use broken::{BREAKABLE, is_any_broken, set_broken};
+pub use composed::cast;
 pub use kl::{KlEstimator, kl};
 pub use plan::{AttentionPlan, CachedRow, HeadShape, PlanGroup, RotaryTable, Row, Span};
 pub use sums::{masked_sum, pad_rows};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,13 +42,18 @@ pub fn is_fused(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_)) && FUSED.load(Ordering::Relaxed)
 }
 
+/// Whether this tensor goes to the fused kernels, which compute in float32.
+fn fused(x: &Tensor<2>) -> bool {
+    is_fused(&x.device()) && x.dtype() == DType::F32
+}
+
 /// `x W^T (+ bias) (+ residual)`.
 ///
 /// # Shapes
 /// `x` `[n, in]`, `weight` `[out, in]` (as in the checkpoint), `bias` `[1, out]`, `residual` `[n, out]`; result `[n, out]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual: Option<Tensor<2>>) -> Tensor<2> {
-    if !is_fused(&x.device()) {
-        return composed::linear(x, weight, bias, residual);
+    if !fused(&x) {
+        return broken::spoiled("linear", composed::linear(x, weight, bias, residual));
     }
     let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
     match (bias, residual) {
@@ -59,10 +69,10 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual
 /// and this layout needs none.
 pub fn transpose_weight(weight: Tensor<2>) -> Tensor<2> {
     let [rows, columns] = weight.dims();
-    let device = weight.device();
-    if !is_fused(&device) {
+    if !fused(&weight) {
         return weight.transpose();
     }
+    let device = weight.device();
     let values = cpu::transpose(&host(weight));
     Tensor::from_data(burn::tensor::TensorData::new(values, [columns, rows]), &device)
 }
@@ -77,8 +87,8 @@ pub fn linear_transposed(
     bias: Option<Tensor<2>>,
     residual: Option<Tensor<2>>,
 ) -> Tensor<2> {
-    if !is_fused(&x.device()) {
-        return composed::linear(x, transposed.transpose(), bias, residual);
+    if !fused(&x) {
+        return broken::spoiled("linear", composed::linear(x, transposed.transpose(), bias, residual));
     }
     let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
     let inputs = [Some(x), Some(transposed), bias, residual].into_iter().flatten().map(host).collect();
@@ -90,8 +100,8 @@ pub fn linear_transposed(
 /// # Shapes
 /// `x` `[n, d]`, `gamma` `[1, d]`; result `[n, d]`.
 pub fn rms_norm(x: Tensor<2>, gamma: Tensor<2>, epsilon: f32) -> Tensor<2> {
-    if !is_fused(&x.device()) {
-        return composed::rms_norm(x, gamma, epsilon);
+    if !fused(&x) {
+        return broken::spoiled("rms_norm", composed::rms_norm(x, gamma, epsilon));
     }
     cpu::apply2([x, gamma], cpu::RmsNorm { epsilon })
 }
@@ -101,8 +111,8 @@ pub fn rms_norm(x: Tensor<2>, gamma: Tensor<2>, epsilon: f32) -> Tensor<2> {
 /// # Shapes
 /// `gate_up` `[n, 2 f]`, the gate first; result `[n, f]`.
 pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
-    if !is_fused(&gate_up.device()) {
-        return composed::swiglu(gate_up);
+    if !fused(&gate_up) {
+        return broken::spoiled("swiglu", composed::swiglu(gate_up));
     }
     cpu::apply1(gate_up, cpu::SwiGlu)
 }
@@ -112,8 +122,8 @@ pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
 /// # Shapes
 /// `packed` `[n, width]` with `heads * 2 * table.half <= width`; result the same.
 pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
-    if !is_fused(&packed.device()) {
-        return composed::rotate(packed, table, heads);
+    if !fused(&packed) {
+        return broken::spoiled("rotate", composed::rotate(packed, table, heads));
     }
     cpu::apply1(packed, cpu::Rotate { table: table.clone(), heads })
 }
@@ -123,8 +133,8 @@ pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tens
 /// # Shapes
 /// `packed` `[n, (heads + 2 kv_heads) * width]`: queries, keys, values; result `[n, heads * width]`.
 pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
-    if !is_fused(&packed.device()) {
-        return composed::attention(packed, plan, shape);
+    if !fused(&packed) {
+        return broken::spoiled("attention", composed::attention(packed, plan, shape));
     }
     cpu::apply1(packed, cpu::Attention { plan: plan.clone(), shape })
 }
@@ -134,8 +144,8 @@ pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape)
 /// # Shapes
 /// `table` `[v, d]`, `features` `[m, d]`; result `[rows.len(), d]`.
 pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) -> Tensor<2> {
-    if !is_fused(&table.device()) {
-        return composed::gather(table, features, rows);
+    if !fused(&table) {
+        return broken::spoiled("gather", composed::gather(table, features, rows));
     }
     let sizes = [table.dims()[0], features.as_ref().map_or(0, |features| features.dims()[0])];
     let kernel = cpu::Gather { rows: rows.clone(), sizes };
@@ -164,8 +174,11 @@ pub fn token_log_probs(
         targets.iter().all(|&id| (id as usize) < vocabulary),
         "a target lies outside the vocabulary of {vocabulary}"
     );
-    if !is_fused(&hidden.device()) {
-        return composed::token_log_probs(hidden, head, targets, temperature, entropy);
+    if !fused(&hidden) {
+        return broken::spoiled(
+            "token_log_probs",
+            composed::token_log_probs(hidden, head, targets, temperature, entropy),
+        );
     }
     cpu::apply2([hidden, head], cpu::TokenLogProbs { targets: targets.clone(), temperature, entropy })
 }
@@ -179,16 +192,17 @@ pub struct KeyValueCache {
 #[derive(Debug)]
 enum Store {
     Host(cpu::HostCache),
-    Device(composed::DeviceCache),
+    Device(Box<composed::DeviceCache>),
 }
 
 impl KeyValueCache {
     /// An empty cache for `layers` layers and `rows` rows of at most `tokens` tokens beyond their prompt.
-    pub fn new(shape: HeadShape, layers: usize, rows: usize, tokens: usize, device: &Device) -> Self {
-        let store = if is_fused(device) {
+    /// `dtype`: what keys and values are computed in.
+    pub fn new(shape: HeadShape, layers: usize, rows: usize, tokens: usize, device: &Device, dtype: DType) -> Self {
+        let store = if is_fused(device) && dtype == DType::F32 {
             Store::Host(cpu::HostCache::new(shape, layers, rows, tokens))
         } else {
-            Store::Device(composed::DeviceCache::new(shape, layers, rows, tokens, device))
+            Store::Device(Box::new(composed::DeviceCache::new(shape, layers, rows, tokens)))
         };
         Self { store }
     }
@@ -212,7 +226,8 @@ impl KeyValueCache {
         }
     }
 
-    /// Appends the new token of each row and attends to its prompt and its own tokens.
+    /// Appends the new token of each row and attends to its prompt and its own tokens. Every row in progress takes part in every
+    /// step.
     ///
     /// # Shapes
     /// `packed` `[rows, packed]`, rotated; result `[rows, heads * width]`.
@@ -222,7 +237,7 @@ impl KeyValueCache {
                 let output = cpu::decode(cache, layer, &host(packed), rows);
                 Tensor::from_primitive::<burn::backend::Flex>(output.into_tensor())
             }
-            Store::Device(cache) => cache.attend(layer, packed, rows),
+            Store::Device(cache) => broken::spoiled("decode", cache.attend(layer, packed, rows)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What host code tells the tensor functions about packed rows.
 
+use crate::composed::{Angles, Layout};
+use crate::uploaded::Uploaded;
 use std::ops::Range;
 
 /// Heads of an attention layer; queries of `heads / kv_heads` heads share a key and value head.
@@ -32,6 +34,7 @@ pub struct AttentionPlan {
     pub causal: bool,
     /// Groups share no tokens.
     pub groups: Vec<PlanGroup>,
+    pub(crate) uploaded: Uploaded<Layout>,
 }
 
 /// Spans that see each other's tokens; with their prefixes they lie inside the group.
@@ -59,7 +62,7 @@ impl AttentionPlan {
                 PlanGroup { spans: vec![Span { rows, prefix: 0..0 }] }
             })
             .collect();
-        Self { tokens: from, causal, groups }
+        Self { tokens: from, causal, groups, uploaded: Uploaded::default() }
     }
 
     /// Groups of a prompt and its responses: the prompt sees itself, each response sees the prompt and itself, all causally.
@@ -80,7 +83,7 @@ impl AttentionPlan {
                 PlanGroup { spans }
             })
             .collect();
-        Self { tokens: from, causal: true, groups }
+        Self { tokens: from, causal: true, groups, uploaded: Uploaded::default() }
     }
 }
 
@@ -93,6 +96,7 @@ pub struct RotaryTable {
     pub cos: Vec<f32>,
     /// `[tokens, half]`
     pub sin: Vec<f32>,
+    pub(crate) uploaded: Uploaded<Angles>,
 }
 
 impl RotaryTable {
@@ -103,6 +107,7 @@ impl RotaryTable {
             half,
             cos: angles.iter().map(|angle| angle.cos()).collect(),
             sin: angles.iter().map(|angle| angle.sin()).collect(),
+            uploaded: Uploaded::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The in-process sampler: cached decoding of many rows at once; finished rows leave the batch, waiting ones take their place.
 
 use crate::choose::{Banned, Choice, choose};
+use crate::device_choice::{DeviceChooser, IMPOSSIBLE};
 use burn::tensor::Tensor;
 use percept_core::{
     DecodeRow, Decoder, Finish, FrozenPolicy, Group, Prompt, Response, Sampler, SamplerError, SamplingSpec,
@@ -38,13 +39,22 @@ struct Running {
 /// A prompt some of whose responses are not finished.
 struct Open {
     /// Logits of the first response token.
-    first: Vec<f32>,
+    first: Logits,
     unfinished: usize,
+}
+
+/// Logits where tokens are chosen from: in host memory, or on the device that computed them, from which only the choices are read.
+enum Logits {
+    Host(Vec<f32>),
+    /// `[rows, vocabulary]`
+    Device(Box<Tensor<2>>),
 }
 
 struct Batch<'a> {
     spec: &'a SamplingSpec,
     banned: Banned,
+    /// For a device whose memory is not the host's.
+    chooser: Option<DeviceChooser>,
     prompts: &'a [Arc<Prompt>],
     decoder: Box<dyn Decoder + 'a>,
     waiting: VecDeque<(usize, usize)>,
@@ -67,6 +77,7 @@ impl Sampler for InProcess {
         let mut batch = Batch {
             spec,
             banned: Banned::new(&spec.banned_tokens),
+            chooser: (!percept_ops::is_fused(&policy.device())).then(DeviceChooser::new),
             prompts,
             decoder: policy.decoder(rows, spec.max_new_tokens),
             waiting: (0..prompts.len()).flat_map(|p| (0..per_prompt).map(move |s| (p, s))).collect(),
@@ -109,9 +120,26 @@ impl Batch<'_> {
             self.prefill(&new[from..to]);
             from = to;
         }
-        let firsts: Vec<&[f32]> = starting.iter().map(|(prompt, _)| self.open[prompt].first.as_slice()).collect();
         let places: Vec<(usize, usize, usize)> = starting.iter().map(|&(prompt, sample)| (prompt, sample, 0)).collect();
-        let choices = self.choose_all(&firsts, &places)?;
+        let firsts = starting.iter().map(|(prompt, _)| &self.open[prompt].first);
+        let choices = match firsts.clone().next() {
+            Some(Logits::Device(_)) => {
+                let rows = firsts.map(|logits| match logits {
+                    Logits::Device(row) => (**row).clone(),
+                    Logits::Host(_) => unreachable!("a batch keeps its logits in one place"),
+                });
+                self.choose_on_device(Tensor::cat(rows.collect(), 0), &places)?
+            }
+            _ => {
+                let rows: Vec<&[f32]> = firsts
+                    .map(|logits| match logits {
+                        Logits::Host(row) => row.as_slice(),
+                        Logits::Device(_) => unreachable!("a batch keeps its logits in one place"),
+                    })
+                    .collect();
+                self.choose_on_host(&rows, &places)?
+            }
+        };
         for ((prompt, sample), choice) in starting.into_iter().zip(choices) {
             let slot = self.free.pop().expect("as many places as rows were taken");
             let response = Response { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length };
@@ -125,11 +153,20 @@ impl Batch<'_> {
 
     fn prefill(&mut self, prompts: &[usize]) {
         let named: Vec<(usize, &Prompt)> = prompts.iter().map(|&prompt| (prompt, &*self.prompts[prompt])).collect();
-        let logits = host(self.decoder.prefill(&named));
-        let width = logits.len() / prompts.len();
-        for (&prompt, first) in prompts.iter().zip(logits.chunks_exact(width)) {
-            let unfinished = self.spec.responses_per_prompt;
-            self.open.insert(prompt, Open { first: first.to_vec(), unfinished });
+        let logits = self.decoder.prefill(&named);
+        let unfinished = self.spec.responses_per_prompt;
+        if self.chooser.is_some() {
+            for (row, &prompt) in prompts.iter().enumerate() {
+                self.open.insert(
+                    prompt,
+                    Open { first: Logits::Device(Box::new(logits.clone().narrow(0, row, 1))), unfinished },
+                );
+            }
+            return;
+        }
+        let logits = host(logits);
+        for (&prompt, first) in prompts.iter().zip(logits.chunks_exact(logits.len() / prompts.len())) {
+            self.open.insert(prompt, Open { first: Logits::Host(first.to_vec()), unfinished });
         }
     }
 
@@ -143,11 +180,16 @@ impl Batch<'_> {
             DecodeRow { slot: row.slot, prompt: row.prompt, token: *token, length: before.len() }
         };
         let rows: Vec<DecodeRow> = self.running.iter().map(row).collect();
-        let logits = host(self.decoder.step(&rows));
-        let logits: Vec<&[f32]> = logits.chunks_exact(logits.len() / rows.len()).collect();
+        let logits = self.decoder.step(&rows);
         let places: Vec<(usize, usize, usize)> =
             self.running.iter().map(|row| (row.prompt, row.sample, row.response.tokens.len())).collect();
-        let choices = self.choose_all(&logits, &places)?;
+        let choices = if self.chooser.is_some() {
+            self.choose_on_device(logits, &places)?
+        } else {
+            let logits = host(logits);
+            let logits: Vec<&[f32]> = logits.chunks_exact(logits.len() / rows.len()).collect();
+            self.choose_on_host(&logits, &places)?
+        };
         for (row, choice) in self.running.iter_mut().zip(choices) {
             row.push(choice);
         }
@@ -155,17 +197,41 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Chooses a token for each (prompt, sample, position).
-    fn choose_all(&self, logits: &[&[f32]], places: &[(usize, usize, usize)]) -> Result<Vec<Choice>, SamplerError> {
+    /// The numbers in [0, 1) by which tokens are chosen for each (prompt, sample, position).
+    fn uniforms(&self, places: &[(usize, usize, usize)]) -> Vec<f64> {
         let purpose = if self.spec.evaluation { Purpose::Evaluation } else { Purpose::Sampling };
         let key = Key::new(self.spec.seed, purpose).step(self.spec.step);
-        let (prompts, spec, banned) = (self.prompts, self.spec, &self.banned);
-        let chosen = logits.par_iter().zip(places).map(|(logits, &(prompt, sample, position))| {
+        let uniform = |&(prompt, sample, position): &(usize, usize, usize)| {
+            key.prompt(self.prompts[prompt].id).sample(sample as u32).uniform_at(position as u64)
+        };
+        places.iter().map(uniform).collect()
+    }
+
+    fn choose_on_host(&self, logits: &[&[f32]], places: &[(usize, usize, usize)]) -> Result<Vec<Choice>, SamplerError> {
+        let (prompts, spec, banned, uniforms) = (self.prompts, self.spec, &self.banned, self.uniforms(places));
+        let chosen = logits.par_iter().zip(places).zip(&uniforms).map(|((logits, &(prompt, _, _)), &uniform)| {
             let prompt = prompts[prompt].id;
-            let uniform = key.prompt(prompt).sample(sample as u32).uniform_at(position as u64);
             choose(logits, spec, banned, uniform).ok_or(SamplerError::NothingToSample { prompt })
         });
         chosen.collect()
+    }
+
+    /// One read-back of two numbers a row.
+    fn choose_on_device(
+        &mut self,
+        logits: Tensor<2>,
+        places: &[(usize, usize, usize)],
+    ) -> Result<Vec<Choice>, SamplerError> {
+        let uniforms = self.uniforms(places);
+        let chooser = self.chooser.get_or_insert_with(DeviceChooser::new);
+        let pairs = host(chooser.choose(logits, self.spec, &uniforms));
+        let choice = |(pair, &(prompt, _, _)): (&[f32], &(usize, usize, usize))| {
+            if pair[1] > IMPOSSIBLE {
+                return Ok(Choice { token: pair[0] as u32, log_prob: pair[1] });
+            }
+            Err(SamplerError::NothingToSample { prompt: self.prompts[prompt].id })
+        };
+        pairs.chunks_exact(2).zip(places).map(choice).collect()
     }
 
     /// Takes finished rows out of the batch and frees what only they needed.

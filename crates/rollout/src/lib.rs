@@ -1,6 +1,7 @@
 //! Samplers: which responses the policy gives.
 
 mod choose;
+mod device_choice;
 mod engine;
 
 pub use choose::{Banned, Choice, choose};

@@ -192,12 +192,15 @@ const GAP_KL: &str = "rollout/logprob_gap_kl";
 
 /// Backward, and the gradients added to those so far.
 pub(crate) fn accumulate(policy: &dyn Policy, loss: Tensor<1>, into: &mut Gradients) {
+    let scale = policy.loss_scale();
+    let loss = if scale == 1.0 { loss } else { loss.mul_scalar(scale) };
     let mut gradients = loss.backward();
     for (parameter, sum) in policy.parameters().into_iter().zip(into) {
         if !parameter.trainable {
             continue;
         }
         if let Some(gradient) = parameter.value.grad_remove(&mut gradients) {
+            let gradient = if scale == 1.0 { gradient } else { gradient.div_scalar(scale) };
             *sum = Some(match sum.take() {
                 Some(sum) => sum + gradient,
                 None => gradient,

@@ -4,7 +4,7 @@ mod layers;
 mod parameters;
 
 pub(crate) use layers::{Linear, RmsNorm};
-pub use parameters::Freeze;
+pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter};
 
 use crate::ModelError;

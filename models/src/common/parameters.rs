@@ -4,14 +4,31 @@
 //! checkpoint must hold, reads it, or draws new weights.
 
 use crate::ModelError;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, Piece};
 use percept_random::Key;
-use percept_weights::{Checkpoint, Expected, NamingScheme};
+use percept_weights::{Checkpoint, Expected, NamingScheme, StoredDtype};
 use std::path::Path;
 
 /// Names (as in the checkpoint) of parameters that take no gradient.
 pub type Freeze<'a> = dyn Fn(&str) -> bool + 'a;
+
+/// Where a model lives, and the type of its activations.
+///
+/// Parameters that learn are float32 whatever the type is: an update of 1e-6 would be lost in bfloat16. Others are kept in it, unless
+/// that would round what a checkpoint holds.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    pub device: Device,
+    pub dtype: DType,
+}
+
+impl From<&Device> for Placement {
+    /// Float32.
+    fn from(device: &Device) -> Self {
+        Self { device: device.clone(), dtype: DType::F32 }
+    }
+}
 
 /// What a parameter consists of.
 pub(crate) struct Spec {
@@ -54,8 +71,9 @@ impl Spec {
         self.tensors.iter().map(piece).collect()
     }
 
-    fn parameter(&self, values: Vec<f32>, device: &Device, trainable: bool) -> Parameter {
+    fn parameter(&self, values: Vec<f32>, device: &Device, dtype: DType, trainable: bool) -> Parameter {
         let value = Tensor::from_data(TensorData::new(values, self.dims()), device);
+        let value = percept_ops::cast(value, dtype);
         let value = if trainable { value.require_grad() } else { value };
         Parameter { value, pieces: self.pieces(), trainable }
     }
@@ -70,10 +88,11 @@ pub(crate) fn from_checkpoint<M>(
     folder: &Path,
     scheme: NamingScheme,
     tied: Option<(&str, Vec<usize>, &str)>,
-    device: &Device,
+    placement: &Placement,
     freeze: &Freeze,
     build: impl Fn(&mut Make) -> Result<M, ModelError>,
 ) -> Result<M, ModelError> {
+    let Placement { device, dtype } = placement;
     let checkpoint = Checkpoint::open(folder, scheme)?;
     let mut expected = Vec::new();
     build(&mut |spec: Spec| {
@@ -83,14 +102,26 @@ pub(crate) fn from_checkpoint<M>(
     })?;
     expected.extend(tied.map(|(name, shape, to)| Expected::tied(name, shape, to)));
     checkpoint.check(&expected)?;
+    let rounds = device.is_autodiff() && checkpoint.dtype() != stored(*dtype);
     build(&mut |spec: Spec| {
         let mut values = Vec::with_capacity(spec.len());
         for (name, _) in &spec.tensors {
             values.extend(checkpoint.to_f32(name)?);
         }
         let frozen = spec.tensors.iter().any(|(name, _)| freeze(name));
-        Ok(spec.parameter(values, device, device.is_autodiff() && !frozen))
+        let trainable = device.is_autodiff() && !frozen;
+        Ok(spec.parameter(values, device, if trainable || rounds { DType::F32 } else { *dtype }, trainable))
     })
+}
+
+/// The type's name in a file of weights.
+fn stored(dtype: DType) -> Option<StoredDtype> {
+    match dtype {
+        DType::F32 => Some(StoredDtype::F32),
+        DType::F16 => Some(StoredDtype::F16),
+        DType::BF16 => Some(StoredDtype::BF16),
+        _ => None,
+    }
 }
 
 /// A new parameter: scales are 1, vectors 0, matrices normal with this deviation, from the stream of the parameter's number.
@@ -104,7 +135,7 @@ pub(crate) fn random_parameter(spec: &Spec, key: Key, number: u64, deviation: f6
         let mut stream = key.prompt(number).stream();
         (0..spec.len()).map(|_| (stream.normal() * deviation) as f32).collect()
     };
-    spec.parameter(values, device, device.is_autodiff())
+    spec.parameter(values, device, DType::F32, device.is_autodiff())
 }
 
 /// A part of a model that holds parameters.

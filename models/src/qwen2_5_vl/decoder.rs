@@ -25,7 +25,7 @@ pub(super) struct CachedDecoder<'a> {
 impl<'a> CachedDecoder<'a> {
     pub(super) fn new(policy: &'a Qwen25Vl, rows: usize, tokens: usize) -> Self {
         let config = &policy.config;
-        let cache = KeyValueCache::new(config.heads, config.num_layers, rows, tokens, &policy.device);
+        let cache = KeyValueCache::new(config.heads, config.num_layers, rows, tokens, &policy.device, policy.dtype);
         let mut text = policy.text.clone();
         let weights: usize = policy.parameters().iter().map(|p| p.value.dims().iter().product::<usize>()).sum();
         if weights <= PREPARED_WEIGHTS {
@@ -52,7 +52,7 @@ impl Decoder for CachedDecoder<'_> {
             last.push(Row::Table(rows.len() as u32 - 1));
         }
         let plan = Arc::new(AttentionPlan::separate(&lengths, true));
-        let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &rows.into());
+        let x = self.text.embed(features.map(|f| f.rows), &rows.into(), policy.dtype);
         let table = Arc::new(rotary(&policy.config, &positions));
         let heads = policy.config.heads;
         let cache = &mut self.cache;
@@ -75,7 +75,7 @@ impl Decoder for CachedDecoder<'_> {
         let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
         let cached: Vec<CachedRow> =
             rows.iter().map(|row| CachedRow { slot: row.slot, prompt: row.prompt, length: row.length }).collect();
-        let x = percept_ops::gather(self.text.embedding.value.clone(), None, &tokens);
+        let x = self.text.embed(None, &tokens, policy.dtype);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
         let hidden = self

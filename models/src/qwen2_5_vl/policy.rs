@@ -6,8 +6,8 @@ use super::position::{positions, rotary};
 use super::text::TextDecoder;
 use super::vision::{Features, VisionTower};
 use crate::ModelError;
-use crate::common::{Freeze, Make, Parameters, from_checkpoint, parameters_of, random_parameter};
-use burn::tensor::{Device, Tensor};
+use crate::common::{Freeze, Make, Parameters, Placement, from_checkpoint, parameters_of, random_parameter};
+use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
     Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup,
 };
@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub struct Qwen25Vl {
     pub(super) config: Config,
     pub(super) device: Device,
+    /// Of activations.
+    pub(super) dtype: DType,
     vision: VisionTower,
     pub(super) text: TextDecoder,
 }
@@ -31,8 +33,8 @@ parameters_of!(Qwen25Vl: vision, text);
 ///
 /// # Errors
 /// When its files are missing, damaged, or do not fit its configuration.
-pub fn load(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
-    Ok(Box::new(Qwen25Vl::from_folder(folder, device, freeze)?))
+pub fn load(folder: &Path, placement: &Placement, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
+    Ok(Box::new(Qwen25Vl::from_folder(folder, placement.clone(), freeze)?))
 }
 
 /// A model with random weights: matrices normal with this deviation.
@@ -41,7 +43,7 @@ pub fn load(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Box<dyn P
 /// None for a valid configuration.
 pub fn initialize(config: &Config, seed: u64, deviation: f64, device: &Device) -> Result<Qwen25Vl, ModelError> {
     let (key, mut number) = (Key::new(seed, Purpose::Initialization), 0);
-    Qwen25Vl::build(config, device, &mut |spec| {
+    Qwen25Vl::build(config, &device.into(), &mut |spec| {
         number += 1;
         Ok(random_parameter(&spec, key, number, deviation, device))
     })
@@ -59,22 +61,31 @@ struct Packed {
 }
 
 impl Qwen25Vl {
-    fn build(config: &Config, device: &Device, make: &mut Make) -> Result<Self, ModelError> {
+    fn build(config: &Config, placement: &Placement, make: &mut Make) -> Result<Self, ModelError> {
         let vision = VisionTower::new(make, &config.vision, config.hidden_size)?;
         let text = TextDecoder::new(make, config)?;
-        Ok(Self { config: config.clone(), device: device.clone(), vision, text })
+        let Placement { device, dtype } = placement.clone();
+        Ok(Self { config: config.clone(), device, dtype, vision, text })
     }
 
     /// Loads a checkpoint folder; see [`crate::load`].
     ///
     /// # Errors
     /// When its files are missing, damaged, or do not fit its configuration.
-    pub fn from_folder(folder: &Path, device: &Device, freeze: &Freeze) -> Result<Self, ModelError> {
+    pub fn from_folder(folder: &Path, placement: impl Into<Placement>, freeze: &Freeze) -> Result<Self, ModelError> {
+        let placement = placement.into();
         let config = Config::from_folder(folder)?;
         let shape = vec![config.vocabulary, config.hidden_size];
         let tied = config.tie_word_embeddings.then_some(("lm_head.weight", shape, "model.embed_tokens.weight"));
-        let build = |make: &mut Make| Self::build(&config, device, make);
-        from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, device, freeze, build)
+        let build = |make: &mut Make| Self::build(&config, &placement, make);
+        from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, &placement, freeze, build)
+    }
+
+    /// The same policy with activations of another type.
+    #[must_use]
+    pub fn computed_in(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
     }
 
     /// The configuration.
@@ -84,13 +95,13 @@ impl Qwen25Vl {
 
     /// Features of pictures, each in raster order: `[merged patches, hidden]`.
     pub fn image_features(&self, pictures: &[&PicturePatches]) -> Tensor<2> {
-        let Features { rows, index } = self.vision.forward(pictures, &self.device);
+        let Features { rows, index } = self.vision.forward(pictures, &self.device, self.dtype);
         let order: Arc<[Row]> = index.into_iter().flatten().map(Row::Table).collect();
-        percept_ops::gather(rows, None, &order)
+        percept_ops::cast(percept_ops::gather(rows, None, &order), DType::F32)
     }
 
     pub(super) fn features(&self, pictures: &[&PicturePatches]) -> Option<Features> {
-        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device))
+        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device, self.dtype))
     }
 
     /// A prompt's embedding rows and positions, and the position behind it. `features`: feature rows of its pictures, in order.
@@ -154,12 +165,12 @@ impl Qwen25Vl {
         let (rows, positions, _) = self.prompt_rows(prompt, &mut index.iter());
         let plan = Arc::new(AttentionPlan::separate(&[rows.len()], true));
         let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
-        let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &rows.into());
+        let x = self.text.embed(features.map(|f| f.rows), &rows.into(), self.dtype);
         let table = Arc::new(rotary(&self.config, &positions));
         let heads = self.config.heads;
         let hidden =
             self.text.forward(x, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
-        percept_ops::linear(hidden, self.text.head(), None, None)
+        self.text.logits(hidden)
     }
 }
 
@@ -170,6 +181,11 @@ impl Policy for Qwen25Vl {
 
     fn vocabulary(&self) -> usize {
         self.config.vocabulary
+    }
+
+    fn loss_scale(&self) -> f32 {
+        // a token's part of a mean over thousands lies below float16's normal numbers, which begin at 6e-5
+        if self.dtype == DType::F16 { 8192.0 } else { 1.0 }
     }
 
     fn parameters(&self) -> Vec<&Parameter> {
@@ -189,7 +205,7 @@ impl Policy for Qwen25Vl {
         if frozen.device.is_autodiff() {
             frozen.device = frozen.device.without_autodiff();
             for parameter in frozen.parameters_mut() {
-                parameter.value = parameter.value.clone().inner();
+                parameter.value = percept_ops::cast(parameter.value.clone().inner(), self.dtype);
                 parameter.trainable = false;
             }
         }
@@ -203,7 +219,7 @@ impl Policy for Qwen25Vl {
         let packed = self.pack(groups, index);
         let plan = packed.groups.iter().map(|(prompt, responses)| (*prompt, responses.as_slice()));
         let plan = Arc::new(AttentionPlan::shared_prefix(plan));
-        let x = percept_ops::gather(self.text.embedding.value.clone(), features.map(|f| f.rows), &packed.rows.into());
+        let x = self.text.embed(features.map(|f| f.rows), &packed.rows.into(), self.dtype);
         let table = Arc::new(rotary(&self.config, &packed.positions));
         let heads = self.config.heads;
         let wanted = packed.predictors.into();

@@ -3,7 +3,7 @@
 use super::config::Config;
 use crate::ModelError;
 use crate::common::{Linear, Make, RmsNorm, Spec, parameters_of};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use percept_core::Parameter;
 use percept_ops::{HeadShape, RotaryTable, Row};
 use std::sync::Arc;
@@ -48,12 +48,18 @@ impl TextDecoder {
         self.head.as_ref().unwrap_or(&self.embedding).value.clone()
     }
 
-    /// `hidden head^T`: `[n, v]`
+    /// Embeddings of tokens and features of pictures, in the type of activations: `[rows, d]`
+    pub(super) fn embed(&self, features: Option<Tensor<2>>, rows: &Arc<[Row]>, dtype: DType) -> Tensor<2> {
+        percept_ops::cast(percept_ops::gather(self.embedding.value.clone(), features, rows), dtype)
+    }
+
+    /// `hidden head^T` in float32: `[n, v]`
     pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.transposed_head {
+        let logits = match &self.transposed_head {
             Some(transposed) => percept_ops::linear_transposed(hidden, transposed.clone(), None, None),
             None => percept_ops::linear(hidden, self.head(), None, None),
-        }
+        };
+        percept_ops::cast(logits, DType::F32)
     }
 
     /// Lays weights out for the few rows of a decoding step, at the price of a second copy.

@@ -5,7 +5,7 @@ use super::position::{patch_angles, window_order};
 use crate::ModelError;
 use crate::common::{Linear, Make, RmsNorm, parameters_of};
 use burn::tensor::activation::gelu;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::PicturePatches;
 use percept_ops::{AttentionPlan, HeadShape, RotaryTable};
 use std::sync::Arc;
@@ -68,13 +68,13 @@ impl VisionTower {
         })
     }
 
-    /// Features of all pictures.
-    pub(super) fn forward(&self, pictures: &[&PicturePatches], device: &Device) -> Features {
+    /// Features of all pictures, computed in this type.
+    pub(super) fn forward(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType) -> Features {
         let (input, index) = self.arrange(pictures);
         let patch_width = self.config.patch_width();
         let patches = input.patches.len() / patch_width;
-        let mut x =
-            self.patch_embed.forward(Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device));
+        let input_rows = Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device);
+        let mut x = self.patch_embed.forward(percept_ops::cast(input_rows, dtype));
         let heads = self.config.heads();
         for (i, block) in self.blocks.iter().enumerate() {
             let full = self.config.full_attention_blocks.contains(&i);

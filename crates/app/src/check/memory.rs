@@ -1,0 +1,64 @@
+//! Which devices have passed, so that a run's check costs seconds once and nothing afterwards.
+
+use super::{compare, refuse};
+use crate::device::Found;
+use crate::report::bar;
+use percept_config::Backend;
+use percept_weights::write_atomically;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Makes sure that a device passed the short comparison, now or earlier with the same driver and build.
+///
+/// # Errors
+/// When it computes wrong numbers.
+pub(crate) fn ensure_checked(found: &Found) -> anyhow::Result<()> {
+    if found.backend == Backend::Cpu {
+        return Ok(());
+    }
+    let facts = found.facts()?;
+    let features = [("fusion", cfg!(feature = "fusion")), ("autotune", cfg!(feature = "autotune"))];
+    let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let key = format!(
+        "{}\t{}\t{}\t{}\tpercept {}\t{}",
+        found.key(),
+        facts.name,
+        facts.target,
+        driver(),
+        env!("CARGO_PKG_VERSION"),
+        features.join("+")
+    );
+    let path = remembered();
+    let known = path.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    if known.lines().any(|line| line == key) && !percept_ops::is_any_broken() {
+        return Ok(());
+    }
+    eprintln!("checking {} ({}) against the CPU, once for this driver and version", found.key(), facts.name);
+    let progress = bar("checking");
+    let rows = compare(&found.device, true, |_| progress.inc(1));
+    progress.finish_and_clear();
+    refuse(found, &rows)?;
+    if let Some(path) = path {
+        let text: String = known.lines().chain([key.as_str()]).map(|line| format!("{line}\n")).collect();
+        // a folder that cannot be written to costs the same seconds next time
+        let _ = path.parent().map(std::fs::create_dir_all);
+        let _ = write_atomically(&path, |file| file.write_all(text.as_bytes()));
+    }
+    Ok(())
+}
+
+/// `$XDG_CACHE_HOME/percept/checked`, or below `~/.cache`.
+fn remembered() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
+    let folder = cache.or_else(|| Some(home()?.join(".cache")))?;
+    Some(folder.join("percept").join("checked"))
+}
+
+/// The driver's version where the system tells it: NVIDIA's kernel module, and the kernel itself, which brings the others'.
+fn driver() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let nvidia = read("/proc/driver/nvidia/version").and_then(|text| text.lines().next().map(str::to_owned));
+    let kernel = read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned());
+    [nvidia, kernel].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}

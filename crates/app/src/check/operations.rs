@@ -1,0 +1,120 @@
+//! Every operation of `ops`, with its gradients, on shapes that trip kernels: odd lengths, one row, sizes just over powers of two.
+
+use super::{EXACT, PRODUCTS, Probe};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use percept_ops::{
+    AdamW, AttentionPlan, CachedRow, HeadShape, KeyValueCache, KlEstimator, RotaryTable, Row, adamw, attention, gather,
+    kl, linear, masked_sum, pad_rows, rms_norm, rotate, swiglu, token_log_probs,
+};
+use percept_random::{Key, Purpose};
+use std::sync::Arc;
+
+/// Random numbers on a device, the same for the same salt.
+pub(super) fn numbers(shape: [usize; 2], salt: u64, scale: f64, device: &Device) -> Tensor<2> {
+    let mut stream = Key::new(salt, Purpose::Task).stream();
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (stream.normal() * scale) as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+pub(super) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let tensor = if tensor.device().is_autodiff() { tensor.inner() } else { tensor };
+    tensor.into_data().try_to_vec().expect("float32")
+}
+
+/// A function's result on random inputs of these shapes, and its gradients under a random upstream gradient.
+fn with_gradients(shapes: &[[usize; 2]], device: &Device, f: impl Fn(Vec<Tensor<2>>) -> Tensor<2>) -> Vec<f32> {
+    let device = device.clone().autodiff();
+    let leaves: Vec<Tensor<2>> =
+        shapes.iter().enumerate().map(|(i, &shape)| numbers(shape, i as u64, 1.0, &device).require_grad()).collect();
+    let y = f(leaves.clone());
+    let upstream = numbers(y.dims(), 99, 1.0, &device);
+    let gradients = (y.clone() * upstream).sum().backward();
+    let mut all = host(y);
+    all.extend(leaves.iter().flat_map(|leaf| host(leaf.grad(&gradients).expect("a gradient"))));
+    all
+}
+
+pub(super) fn probes() -> Vec<Probe> {
+    let shape = HeadShape { heads: 6, kv_heads: 2, width: 8 };
+    let groups = || AttentionPlan::shared_prefix([(5, [3, 1, 4].as_slice()), (33, [7, 17, 2].as_slice()), (1, &[1])]);
+    vec![
+        Probe::new("linear map", PRODUCTS, |device| {
+            let mut all = Vec::new();
+            for (n, input, output) in [(70, 33, 19), (1, 64, 65), (129, 17, 1)] {
+                all.extend(with_gradients(
+                    &[[n, input], [output, input], [1, output], [n, output]],
+                    device,
+                    |mut t| {
+                        let (residual, bias) = (t.pop(), t.pop());
+                        linear(t[0].clone(), t[1].clone(), bias, residual)
+                    },
+                ));
+            }
+            all
+        }),
+        Probe::new("root-mean-square normalization", EXACT, |device| {
+            with_gradients(&[[65, 37], [1, 37]], device, |t| rms_norm(t[0].clone(), t[1].clone(), 1e-6))
+        }),
+        Probe::new("gated unit", EXACT, |device| with_gradients(&[[41, 2 * 27]], device, |t| swiglu(t[0].clone()))),
+        Probe::new("rotary embedding", EXACT, |device| {
+            let angles: Vec<f32> = (0..33 * 4).map(|i| i as f32 * 0.37).collect();
+            let table = Arc::new(RotaryTable::new(&angles, 4));
+            with_gradients(&[[33, 5 * 8]], device, |t| rotate(t[0].clone(), &table, 3))
+        }),
+        Probe::new("embedding lookup", EXACT, |device| {
+            let rows = [Row::Table(3), Row::Feature(1), Row::Table(3), Row::Feature(0), Row::Table(0)];
+            let rows: Arc<[Row]> = rows.into();
+            with_gradients(&[[6, 7], [2, 7]], device, |t| gather(t[0].clone(), Some(t[1].clone()), &rows))
+        }),
+        attends("attention, causal", AttentionPlan::separate(&[1, 17, 40], true), shape),
+        attends("attention, windows", AttentionPlan::separate(&[4, 16, 12], false), shape),
+        attends("attention, shared prefix", groups(), shape),
+        Probe::new("cached attention", PRODUCTS, move |device| decoded(device, shape)),
+        Probe::new("log-probabilities and entropies", PRODUCTS, |device| {
+            let targets: Arc<[u32]> = (0..33).map(|i| i * 31 % 513).collect();
+            with_gradients(&[[33, 24], [513, 24]], device, |t| {
+                token_log_probs(t[0].clone(), t[1].clone(), &targets, 0.7, true)
+            })
+        }),
+        Probe::new("masked sums and padding", EXACT, |device| {
+            with_gradients(&[[9, 1]], device, |t| {
+                let padded = pad_rows(t[0].clone(), &[4, 0, 5], 6);
+                let weights = numbers([3, 6], 5, 1.0, &t[0].device()).clamp_min(0.0);
+                masked_sum(padded, weights).reshape([1, 1])
+            })
+        }),
+        Probe::new("divergence estimators", EXACT, |device| {
+            let mut all = Vec::new();
+            for estimator in [KlEstimator::K1, KlEstimator::K2, KlEstimator::K3, KlEstimator::Abs] {
+                all.extend(with_gradients(&[[5, 9], [5, 9]], device, |t| kl(t[0].clone(), t[1].clone(), estimator)));
+            }
+            all
+        }),
+        Probe::new("optimizer update", EXACT, |device| {
+            let [p, g, m, v] = [1, 2, 3, 4].map(|salt| numbers([33, 65], salt, 1.0, device));
+            let step = AdamW { learning_rate: 1e-2, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.01, update: 3 };
+            let (p, [m, v]) = adamw(p, g, [m, v.abs()], 0.5, &step);
+            [host(p), host(m), host(v)].concat()
+        }),
+    ]
+}
+
+fn attends(name: &'static str, plan: AttentionPlan, shape: HeadShape) -> Probe {
+    Probe::new(name, PRODUCTS, move |device| {
+        let plan = Arc::new(plan.clone());
+        with_gradients(&[[plan.tokens, shape.packed()]], device, |t| attention(t[0].clone(), &plan, shape))
+    })
+}
+
+/// Three rows of two prompts, token by token.
+fn decoded(device: &Device, shape: HeadShape) -> Vec<f32> {
+    let mut cache = KeyValueCache::new(shape, 1, 3, 4, device, DType::F32);
+    cache.insert(0, 10, numbers([5, shape.packed()], 1, 1.0, device));
+    cache.insert(0, 11, numbers([17, shape.packed()], 2, 1.0, device));
+    let mut all = Vec::new();
+    for length in 0..4 {
+        let rows = [(0, 10), (2, 10), (1, 11)].map(|(slot, prompt)| CachedRow { slot, prompt, length });
+        all.extend(host(cache.attend(0, numbers([3, shape.packed()], 20 + length as u64, 1.0, device), &rows)));
+    }
+    all
+}

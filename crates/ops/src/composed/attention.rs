@@ -1,0 +1,204 @@
+//! Attention of packed tokens in padded batches.
+//!
+//! Spans without a prefix (prompts, pictures, windows) of similar length are one batch. Groups with a prefix (responses behind their
+//! prompt) are one batch, too: the queries of all responses of a group fold into one product with the prompt's keys, and a softmax
+//! runs over those scores and the response's own together.
+//!
+//! Legend: S spans, G groups, R responses of a group, T tokens of a span, P tokens of a prefix, h heads, k key and value heads, w width.
+
+use super::padded::bucket;
+use super::{HIDDEN, cast, indices, rows_of};
+use crate::{AttentionPlan, HeadShape, Span};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A plan as padded batches on a device.
+#[derive(Clone)]
+pub(crate) struct Layout {
+    plain: Vec<Plain>,
+    prefixed: Vec<Prefixed>,
+    /// Where each packed row stands among the batches' rows.
+    place: Tensor<1, Int>,
+}
+
+/// Spans without prefix.
+#[derive(Clone)]
+struct Plain {
+    spans: usize,
+    tokens: usize,
+    /// `[S T]`
+    own: Tensor<1, Int>,
+    /// `[S, 1, T, T]`: keys that a query does not see.
+    hidden: Tensor<4, Bool>,
+}
+
+/// Groups of responses behind a prefix.
+#[derive(Clone)]
+struct Prefixed {
+    groups: usize,
+    responses: usize,
+    tokens: usize,
+    prefix_tokens: usize,
+    /// `[G R T]`
+    own: Tensor<1, Int>,
+    /// `[G P]`
+    prefix: Tensor<1, Int>,
+    /// `[G, 1, R, T, P + T]`
+    hidden: Tensor<5, Bool>,
+}
+
+/// See [`crate::attention`].
+pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
+    let layout = plan.uploaded.get(&packed.device(), |device| Layout::new(plan, device));
+    let mut parts: Vec<Tensor<2>> = layout.plain.iter().map(|batch| batch.attend(&packed, shape)).collect();
+    parts.extend(layout.prefixed.iter().map(|batch| batch.attend(&packed, shape)));
+    rows_of(Tensor::cat(parts, 0), layout.place)
+}
+
+/// Row numbers of a span, padded; padding repeats the first row, which exists in every batch.
+fn padded(rows: std::ops::Range<usize>, tokens: usize) -> impl Iterator<Item = u32> {
+    let (first, length) = (rows.start, rows.len());
+    (0..tokens).map(move |t| if t < length { (first + t) as u32 } else { 0 })
+}
+
+impl Layout {
+    fn new(plan: &AttentionPlan, device: &Device) -> Self {
+        let mut plain: BTreeMap<usize, Vec<&Span>> = BTreeMap::new();
+        let mut prefixed: BTreeMap<(usize, usize), Vec<Vec<&Span>>> = BTreeMap::new();
+        for group in &plan.groups {
+            let spans = group.spans.iter().filter(|span| !span.rows.is_empty());
+            let (own, behind): (Vec<&Span>, Vec<&Span>) = spans.partition(|span| span.prefix.is_empty());
+            own.into_iter().for_each(|span| plain.entry(bucket(span.rows.len())).or_default().push(span));
+            if let Some(first) = behind.first() {
+                assert!(behind.iter().all(|span| span.prefix == first.prefix), "a group has one prefix");
+                let longest = behind.iter().map(|span| span.rows.len()).max().expect("not empty");
+                let key = (bucket(first.prefix.len()), bucket(longest));
+                prefixed.entry(key).or_default().push(behind);
+            }
+        }
+        let mut place = vec![0u32; plan.tokens];
+        let mut before = 0;
+        let mut put = |span: &Span, at: usize| {
+            for (t, row) in span.rows.clone().enumerate() {
+                place[row] = (at + t) as u32;
+            }
+        };
+        let plain = plain.into_iter().map(|(tokens, spans)| {
+            spans.iter().enumerate().for_each(|(s, span)| put(span, before + s * tokens));
+            before += spans.len() * tokens;
+            Plain::new(&spans, tokens, plan.causal, device)
+        });
+        let plain = plain.collect();
+        let prefixed = prefixed.into_iter().map(|((prefix, tokens), groups)| {
+            let responses = groups.iter().map(Vec::len).max().expect("not empty");
+            for (g, group) in groups.iter().enumerate() {
+                group.iter().enumerate().for_each(|(r, span)| put(span, before + (g * responses + r) * tokens));
+            }
+            before += groups.len() * responses * tokens;
+            Prefixed::new(&groups, responses, tokens, prefix, plan.causal, device)
+        });
+        let prefixed = prefixed.collect();
+        Self { plain, prefixed, place: indices(place, device) }
+    }
+}
+
+impl Plain {
+    fn new(spans: &[&Span], tokens: usize, causal: bool, device: &Device) -> Self {
+        let own = spans.iter().flat_map(|span| padded(span.rows.clone(), tokens)).collect();
+        let mut hidden = Vec::with_capacity(spans.len() * tokens * tokens);
+        for span in spans {
+            let length = span.rows.len();
+            hidden.extend((0..tokens).flat_map(|i| (0..tokens).map(move |j| j >= length || (causal && j > i))));
+        }
+        let hidden = Tensor::from_data(TensorData::new(hidden, [spans.len(), 1, tokens, tokens]), device);
+        Self { spans: spans.len(), tokens, own: indices(own, device), hidden }
+    }
+
+    fn attend(&self, packed: &Tensor<2>, shape: HeadShape) -> Tensor<2> {
+        let HeadShape { heads: h, kv_heads: k, width: w } = shape;
+        let (s, t) = (self.spans, self.tokens);
+        let rows = rows_of(packed.clone(), self.own.clone());
+        let part = |first: usize, count: usize| -> Tensor<4> {
+            let part = rows.clone().narrow(1, first * w, count * w);
+            part.reshape([s, t, count, w]).permute([0, 2, 1, 3])
+        };
+        let queries = part(0, h).reshape([s, k, h / k * t, w]);
+        let scores = queries.matmul(part(h, k).swap_dims(2, 3)).reshape([s, h, t, t]);
+        let scores = cast(scores, DType::F32).mul_scalar(shape.scale());
+        let scores = scores.mask_fill(self.hidden.clone().expand([s, h, t, t]), HIDDEN);
+        let weights = cast(softmax(scores, 3), packed.dtype()).reshape([s, k, h / k * t, t]);
+        let attended = weights.matmul(part(h + k, k)).reshape([s, h, t, w]);
+        attended.permute([0, 2, 1, 3]).reshape([s * t, h * w])
+    }
+}
+
+impl Prefixed {
+    fn new(
+        groups: &[Vec<&Span>],
+        responses: usize,
+        tokens: usize,
+        prefix_tokens: usize,
+        causal: bool,
+        device: &Device,
+    ) -> Self {
+        let (mut own, mut prefix, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        for group in groups {
+            let shared = group[0].prefix.clone();
+            prefix.extend(padded(shared.clone(), prefix_tokens));
+            for response in 0..responses {
+                let rows = group.get(response).map_or(0..0, |span| span.rows.clone());
+                own.extend(padded(rows.clone(), tokens));
+                for i in 0..tokens {
+                    hidden.extend((0..prefix_tokens).map(|j| j >= shared.len()));
+                    hidden.extend((0..tokens).map(|j| j >= rows.len() || (causal && j > i)));
+                }
+            }
+        }
+        let shape = [groups.len(), 1, responses, tokens, prefix_tokens + tokens];
+        Self {
+            groups: groups.len(),
+            responses,
+            tokens,
+            prefix_tokens,
+            own: indices(own, device),
+            prefix: indices(prefix, device),
+            hidden: Tensor::from_data(TensorData::new(hidden, shape), device),
+        }
+    }
+
+    fn attend(&self, packed: &Tensor<2>, shape: HeadShape) -> Tensor<2> {
+        let HeadShape { heads: h, kv_heads: k, width: w } = shape;
+        let (g, r, t, p) = (self.groups, self.responses, self.tokens, self.prefix_tokens);
+        let fold = h / k;
+        let dtype = packed.dtype();
+        let own = rows_of(packed.clone(), self.own.clone());
+        let keys_and_values = packed.clone().narrow(1, h * w, 2 * k * w);
+        let shared = rows_of(keys_and_values, self.prefix.clone());
+        // [G, k, P, w]
+        let shared_part = |first: usize| -> Tensor<4> {
+            shared.clone().narrow(1, first * w, k * w).reshape([g, p, k, w]).permute([0, 2, 1, 3])
+        };
+        // [G R, k, T, w]
+        let own_part = |first: usize| -> Tensor<4> {
+            own.clone().narrow(1, first * w, k * w).reshape([g * r, t, k, w]).permute([0, 2, 1, 3])
+        };
+        // [G, R, T, h, w]
+        let queries: Tensor<5> = own.clone().narrow(1, 0, h * w).reshape([g, r, t, h, w]);
+        let to_prefix = queries.clone().permute([0, 3, 1, 2, 4]).reshape([g, k, fold * r * t, w]);
+        let to_own = queries.permute([0, 1, 3, 2, 4]).reshape([g * r, k, fold * t, w]);
+        let before: Tensor<5> = to_prefix.matmul(shared_part(0).swap_dims(2, 3)).reshape([g, h, r, t, p]);
+        let behind: Tensor<5> = to_own.matmul(own_part(h).swap_dims(2, 3)).reshape([g, r, h, t, t]);
+        let scores = Tensor::cat(vec![before, behind.permute([0, 2, 1, 3, 4])], 4);
+        let scores = cast(scores, DType::F32).mul_scalar(shape.scale());
+        let scores = scores.mask_fill(self.hidden.clone().expand([g, h, r, t, p + t]), HIDDEN);
+        let weights = cast(softmax(scores, 4), dtype);
+        let before = weights.clone().narrow(4, 0, p).reshape([g, k, fold * r * t, p]);
+        let before: Tensor<5> = before.matmul(shared_part(k)).reshape([g, h, r, t, w]);
+        let behind = weights.narrow(4, p, t).permute([0, 2, 1, 3, 4]).reshape([g * r, k, fold * t, t]);
+        let behind: Tensor<5> = behind.matmul(own_part(h + k)).reshape([g, r, h, t, w]);
+        let attended = before.permute([0, 2, 3, 1, 4]) + behind.permute([0, 1, 3, 2, 4]);
+        attended.reshape([g * r * t, h * w])
+    }
+}

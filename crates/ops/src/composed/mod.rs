@@ -1,0 +1,134 @@
+//! The functions of this crate composed from burn's operations, for every backend and as the yardstick of the fused kernels.
+//!
+//! Made for accelerators: rows that belong together are padded into a few batches of bucketed lengths ([`padded`]), so that a layer is
+//! some tens of launches whatever the number of prompts and responses, and kernels are compiled and tuned for a few shapes only.
+//!
+//! Tensors may be float32, bfloat16 or float16. Nothing is promoted by burn: a weight of another type is cast to its input's here;
+//! sums of squares, softmax and log-softmax are computed in float32.
+
+mod attention;
+mod cache;
+mod padded;
+
+pub(crate) use attention::Layout;
+pub use attention::attention;
+pub(crate) use cache::DeviceCache;
+
+use crate::{RotaryTable, Row};
+use burn::tensor::activation::{log_softmax, sigmoid};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use std::sync::Arc;
+
+/// Cosines and sines on a device, each `[tokens, 1, half]`.
+pub(crate) type Angles = (Tensor<3>, Tensor<3>);
+
+/// Instead of minus infinity, which shading languages need not support.
+const HIDDEN: f32 = -1e30;
+
+/// The tensor in another floating-point type; itself when it has that type.
+pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
+}
+
+/// Rows of a matrix by index. Unlike with `select`, the gradient's sums run in parallel where the device adds atomically.
+fn rows_of(x: Tensor<2>, index: Tensor<1, Int>) -> Tensor<2> {
+    let ([n], [_, columns]) = (index.dims(), x.dims());
+    x.gather(0, index.reshape([n, 1]).expand([n, columns]))
+}
+
+fn indices(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
+    let length = values.len();
+    let values: Vec<i32> = values.into_iter().map(|value| value as i32).collect();
+    Tensor::from_data(TensorData::new(values, [length]), &device.clone().without_autodiff())
+}
+
+/// See [`crate::linear`].
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    let dtype = x.dtype();
+    let mut y = x.matmul(cast(weight, dtype).transpose());
+    if let Some(bias) = bias {
+        y = y + cast(bias, dtype);
+    }
+    if let Some(residual) = residual {
+        y = y + residual;
+    }
+    y
+}
+
+/// See [`crate::rms_norm`].
+pub fn rms_norm(x: Tensor<2>, gamma: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = cast(x, DType::F32);
+    let mean = (x.clone() * x.clone()).mean_dim(1);
+    cast(x / mean.add_scalar(epsilon).sqrt(), dtype) * cast(gamma, dtype)
+}
+
+/// See [`crate::swiglu`].
+pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
+    let width = gate_up.dims()[1] / 2;
+    let gate = gate_up.clone().narrow(1, 0, width);
+    gate.clone() * sigmoid(gate) * gate_up.narrow(1, width, width)
+}
+
+/// See [`crate::rotate`].
+pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
+    let ([n, width], half) = (packed.dims(), table.half);
+    let dtype = packed.dtype();
+    let (cos, sin) = table.uploaded.get(&packed.device(), |device| {
+        let angles = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [n, 1, half]), device);
+        (angles(&table.cos), angles(&table.sin))
+    });
+    let turned = cast(packed.clone().narrow(1, 0, heads * 2 * half), DType::F32).reshape([n, heads, 2 * half]);
+    let (a, b) = (turned.clone().narrow(2, 0, half), turned.narrow(2, half, half));
+    let first = a.clone() * cos.clone() - b.clone() * sin.clone();
+    let second = b * cos + a * sin;
+    let turned = cast(Tensor::cat(vec![first, second], 2).reshape([n, heads * 2 * half]), dtype);
+    if heads * 2 * half == width {
+        return turned;
+    }
+    let rest = packed.narrow(1, heads * 2 * half, width - heads * 2 * half);
+    Tensor::cat(vec![turned, rest], 1)
+}
+
+/// See [`crate::gather`]. The result has the table's type.
+pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) -> Tensor<2> {
+    let device = table.device();
+    let dtype = table.dtype();
+    let select = |source: Tensor<2>, index: &dyn Fn(&Row) -> u32| {
+        rows_of(source, indices(rows.iter().map(index).collect(), &device))
+    };
+    let from_table = select(table, &|row| if let Row::Table(at) = row { *at } else { 0 });
+    let Some(features) = features else { return from_table };
+    let from_features = select(cast(features, dtype), &|row| if let Row::Feature(at) = row { *at } else { 0 });
+    let is_feature: Vec<bool> = rows.iter().map(|row| matches!(row, Row::Feature(_))).collect();
+    let is_feature = Tensor::<2, Bool>::from_data(TensorData::new(is_feature, [rows.len(), 1]), &device);
+    let shape = from_table.dims();
+    from_table.mask_where(is_feature.expand(shape), from_features)
+}
+
+/// See [`crate::token_log_probs`]. The result is float32.
+pub fn token_log_probs(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: &Arc<[u32]>,
+    temperature: f32,
+    entropy: bool,
+) -> Tensor<2> {
+    const ROWS: usize = 256;
+    let n = hidden.dims()[0];
+    let device = hidden.device();
+    let head = cast(head, hidden.dtype()).transpose();
+    let blocks = (0..n).step_by(ROWS).map(|from| {
+        let rows = ROWS.min(n - from);
+        let logits = cast(hidden.clone().narrow(0, from, rows).matmul(head.clone()), DType::F32);
+        let log_probs = log_softmax(logits.div_scalar(temperature), 1);
+        let ids = indices(targets[from..from + rows].to_vec(), &device).reshape([rows, 1]);
+        let chosen = log_probs.clone().gather(1, ids);
+        if !entropy {
+            return chosen;
+        }
+        let entropy = (log_probs.clone().exp() * log_probs).sum_dim(1).neg();
+        Tensor::cat(vec![chosen, entropy], 1)
+    });
+    Tensor::cat(blocks.collect(), 0)
+}

@@ -1,0 +1,148 @@
+//! The same numbers on every backend of this build and every adapter of this machine.
+//!
+//! ```text
+//! cargo test --release --features webgpu --test percept portability -- --nocapture
+//! ```
+//!
+//! Without a GPU feature, or without an adapter, these tests say that they were skipped; with PERCEPT_REQUIRE_ADAPTER=1 they fail.
+
+use crate::device::on;
+use crate::parity::{algorithms, models, train_step};
+use crate::program::{Place, files, lines};
+use burn::tensor::DType;
+use percept::check::{Row, compare};
+use percept::devices::{Found, found};
+use std::sync::{Mutex, PoisonError};
+
+/// Software adapters have few threads, and kernels are tuned best alone.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs a test on every adapter.
+fn everywhere(name: &str, mut test: impl FnMut(&Found)) {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let adapters: Vec<Found> = found().into_iter().filter(|found| found.key() != "cpu").collect();
+    if adapters.is_empty() {
+        assert!(
+            std::env::var_os("PERCEPT_REQUIRE_ADAPTER").is_none(),
+            "PERCEPT_REQUIRE_ADAPTER is set, and no adapter was found"
+        );
+        println!("{name}: skipped: no adapter");
+    }
+    for adapter in adapters {
+        let facts = adapter.facts().unwrap_or_else(|error| panic!("{error}"));
+        let start = std::time::Instant::now();
+        test(&adapter);
+        println!("{name}: {} ({}), {:.0} s", adapter.key(), facts.name, start.elapsed().as_secs_f64());
+    }
+}
+
+fn wrong(rows: &[Row]) -> Vec<&'static str> {
+    rows.iter().filter(|row| !row.passed()).map(|row| row.name).collect()
+}
+
+#[test]
+fn the_comparisons_of_percept_check_pass() {
+    everywhere("check", |adapter| {
+        let rows = compare(&adapter.device, false, |row| println!("  {:<44}{:.1e}", row.name, row.error));
+        assert_eq!(wrong(&rows), [""; 0], "{}", adapter.key());
+    });
+}
+
+#[test]
+fn models_are_transformers() {
+    everywhere("models", |adapter| {
+        on(&adapter.device, || {
+            models::features_and_logits_are_transformers();
+            models::log_probs_are_transformers();
+            models::greedy_decoding_is_transformers();
+        });
+    });
+}
+
+#[test]
+fn objectives_are_the_references() {
+    everywhere("objectives", |adapter| {
+        on(&adapter.device, || {
+            algorithms::policy_loss();
+            algorithms::divergences();
+            algorithms::total_loss();
+        });
+    });
+}
+
+#[test]
+fn updates_are_the_references() {
+    everywhere("updates", |adapter| {
+        on(&adapter.device, train_step::three_updates_of_every_method_are_the_references);
+    });
+}
+
+/// Two steps on the adapter, killed as it were, and the rest on the CPU; and the other way round.
+#[test]
+fn a_run_goes_on_on_another_backend() {
+    everywhere("resume", |adapter| {
+        let place = Place::new();
+        let key = adapter.key();
+        for (name, first, second) in [("there", key.as_str(), "cpu"), ("back", "cpu", key.as_str())] {
+            let sets = format!("objective.kind=papo_g validation.every=0 device.dtype=f32 trainer.run_dir={name}");
+            let run = |device: &str, more: &str| {
+                let (backend, index) = device.split_once(':').unwrap_or((device, "0"));
+                let device = format!("device.backend={backend} device.index={index}");
+                place.run("train", &format!("{sets} {device} {more}")).well();
+            };
+            run(first, "trainer.steps=2");
+            run(second, "trainer.steps=4 --resume");
+            let steps = lines(&place.path().join(name).join("metrics.jsonl"));
+            assert_eq!(steps.len(), 4, "{name}: steps");
+            for step in &steps {
+                // the sampler and the trainer are one policy on one device
+                let gap = step["rollout/logprob_gap_max"].as_f64().expect("a metric of every step");
+                assert!(gap < 2e-3, "{name}: the sampler and the trainer differ by {gap}");
+            }
+            assert!(files(&place.path().join(name).join("checkpoints/step-000004")).contains_key("model.safetensors"));
+        }
+    });
+}
+
+/// What `percept check` is for: an operation that is wrong by a hundredth on one backend is found, and no run starts on it.
+#[test]
+fn a_broken_operation_is_found_and_stops_a_run() {
+    everywhere("broken", |adapter| {
+        let place = Place::new();
+        let key = adapter.key();
+        let broken = [("PERCEPT_BREAK_OPERATION", "rms_norm")];
+        let said = place.percept_with(&["check", "--short", "--device", &key], &broken);
+        assert_eq!(said.code, Some(1), "{said:#?}");
+        assert!(said.out.contains("WRONG") && said.out.contains("do not train"), "{said:#?}");
+        let said = place.percept_with(&["train", "run.toml", "--device", &key], &broken);
+        assert_eq!(said.code, Some(1), "{said:#?}");
+        assert!(said.err.contains(&format!("{key} computes wrong numbers")), "{said:#?}");
+        assert!(!place.path().join("run/metrics.jsonl").exists(), "the run was to stop before its first step");
+    });
+}
+
+/// The composed functions on the CPU stand in for an adapter: every operation that can be broken is found when it is.
+#[test]
+fn every_operation_that_is_broken_is_found() {
+    let place = Place::new();
+    let well = place.percept(&["check", "--device", "cpu"]);
+    assert_eq!(well.code, Some(0), "{well:#?}");
+    for operation in percept::ops::BREAKABLE {
+        let said = place.percept_with(&["check", "--device", "cpu"], &[("PERCEPT_BREAK_OPERATION", operation)]);
+        assert_eq!(said.code, Some(1), "{operation}: {said:#?}");
+        assert!(said.out.contains("WRONG"), "{operation}: {said:#?}");
+    }
+}
+
+/// bfloat16 and float16 against float32, on the goldens: 2e-2 for log-probabilities.
+#[test]
+fn log_probs_in_16_bits_are_near_those_in_32() {
+    for dtype in [DType::BF16, DType::F16] {
+        models::log_probs_are_near(dtype, 2e-2);
+    }
+    everywhere("16 bits", |adapter| {
+        for dtype in [DType::BF16, DType::F16].into_iter().filter(|dtype| adapter.device.supports_dtype(*dtype)) {
+            on(&adapter.device, || models::log_probs_are_near(dtype, 2e-2));
+        }
+    });
+}
