@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod gradients;
+mod init;
 mod parity;
 mod program;
 mod runs;

@@ -14,6 +14,10 @@ pub enum ModelError {
     Json { path: PathBuf, source: serde_json::Error },
     #[error("{path}: model_type {found:?} is not a family that can be trained here; known: {known}")]
     UnknownFamily { path: PathBuf, found: String, known: String },
+    #[error("there is no family {found:?}; known: {known}")]
+    NoSuchFamily { found: String, known: String },
+    #[error("{family} has no size {found:?}; there are {known}")]
+    NoSuchSize { family: &'static str, found: String, known: String },
     #[error("{path}: key {key}: expected {expected}, found {found}")]
     Config { path: PathBuf, key: String, expected: String, found: String },
     #[error(transparent)]

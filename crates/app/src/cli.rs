@@ -1,6 +1,6 @@
 //! Commands and their flags.
 
-use crate::{App, bench, evaluate, quickstart, sample, task, train};
+use crate::{App, bench, evaluate, init, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ enum Command {
     Sample(sample::Arguments),
     /// Write the synthetic visual task, and a small untrained checkpoint for it
     Task(task::Arguments),
+    /// Write a checkpoint with random weights, of a released size, to measure memory and speed with
+    Init(init::Arguments),
     /// Time the phases of a training step
     Bench(bench::Arguments),
 }
@@ -57,6 +59,7 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Eval(arguments) => evaluate::run(app, &arguments)?,
         Command::Sample(arguments) => sample::run(&arguments)?,
         Command::Task(arguments) => task::run(&arguments)?,
+        Command::Init(arguments) => init::run(&arguments)?,
         Command::Bench(arguments) => bench::run(app, &arguments)?,
     }
     Ok(ExitCode::SUCCESS)

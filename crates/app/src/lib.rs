@@ -7,6 +7,7 @@ mod cli;
 mod device;
 mod evaluate;
 mod grading;
+mod init;
 mod messages;
 mod objectives;
 mod parts;
@@ -15,7 +16,6 @@ mod report;
 mod sample;
 mod source;
 mod task;
-mod tiny;
 mod train;
 
 pub use objectives::{Objectives, Section};
