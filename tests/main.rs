@@ -3,6 +3,7 @@
 mod bad_input;
 mod device;
 mod gradients;
+mod init;
 mod parity;
 mod portability;
 mod program;

@@ -263,6 +263,11 @@ impl Place {
     }
 }
 
+/// `percept` in a folder, for tests that need no workshop.
+pub fn percept(folder: &Path, arguments: &[&str]) -> Said {
+    start(folder, arguments, &[]).end()
+}
+
 /// `--resume` among the sets is a flag.
 fn run_arguments<'a>(command: &'a str, sets: &'a str) -> Vec<&'a str> {
     let words = sets.split_whitespace();

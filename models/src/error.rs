@@ -14,8 +14,18 @@ pub enum ModelError {
     Json { path: PathBuf, source: serde_json::Error },
     #[error("{path}: model_type {found:?} is not a family that can be trained here; known: {known}")]
     UnknownFamily { path: PathBuf, found: String, known: String },
+    #[error("there is no family {found:?}; known: {known}")]
+    NoSuchFamily { found: String, known: String },
+    #[error("{family} has no size {found:?}; there are {known}")]
+    NoSuchSize { family: &'static str, found: String, known: String },
     #[error("{path}: key {key}: expected {expected}, found {found}")]
     Config { path: PathBuf, key: String, expected: String, found: String },
+    #[error(
+        "{}: the parameter that begins with {name} takes {bytes} bytes, and the device's largest buffer holds {limit}; \
+         set device.dtype to a 16-bit type and freeze it (model.freeze), take a smaller model, or another backend",
+        folder.display()
+    )]
+    TooLargeForDevice { folder: PathBuf, name: String, bytes: u64, limit: u64 },
     #[error(transparent)]
     Weights(#[from] WeightsError),
 }

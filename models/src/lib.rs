@@ -1,17 +1,19 @@
 //! Vision-language model families: a folder each, and the layers that families share in `common`.
 //!
-//! Everything above knows a model only as a [`Policy`]. A new family is a folder with the same four files and a line in
-//! [`FAMILIES`].
+//! Everything above knows a model only as a [`Policy`]. A new family is a folder with the same files and an entry in [`FAMILIES`].
 
+mod blueprint;
 mod common;
 mod error;
 pub mod qwen2_5_vl;
 mod save;
 
+pub use blueprint::{Blueprint, TokenIds};
 pub use common::{Freeze, Placement};
 pub use error::ModelError;
 pub use save::save;
 
+use burn::tensor::Device;
 use percept_core::Policy;
 use std::path::Path;
 
@@ -25,11 +27,15 @@ pub struct SpecialIds {
 /// Opens a checkpoint folder on a device.
 type Load = fn(&Path, &Placement, &Freeze) -> Result<Box<dyn Policy>, ModelError>;
 
-/// A family: how to open a checkpoint of it.
+/// Plans a random checkpoint of a size.
+type Plan = fn(&str, &TokenIds, &Device) -> Result<Blueprint, ModelError>;
+
+/// A family: how to open a checkpoint of it, and how to make one.
 struct Family {
     model_type: &'static str,
     load: Load,
     special_ids: fn(&Path) -> Result<SpecialIds, ModelError>,
+    blueprint: Plan,
 }
 
 /// The families that are known, by `model_type` of config.json.
@@ -37,6 +43,7 @@ const FAMILIES: &[Family] = &[Family {
     model_type: "qwen2_5_vl",
     load: qwen2_5_vl::load,
     special_ids: |folder| Ok(qwen2_5_vl::Config::from_folder(folder)?.special_ids()),
+    blueprint: qwen2_5_vl::blueprint,
 }];
 
 /// Loads the checkpoint in `folder` onto a device (a `&Device` stands for float32 there); on an autodiff device its parameters take gradients, but for those that
@@ -56,14 +63,28 @@ pub fn special_ids(folder: &Path) -> Result<SpecialIds, ModelError> {
     (family(folder)?.special_ids)(folder)
 }
 
+/// A checkpoint of a family's size with random weights, to be written; `ids` are its tokenizer's. No weights are made: the device only
+/// serves for placeholders.
+///
+/// # Errors
+/// When there is no such family or size; the message lists what there is.
+pub fn blueprint(family: &str, size: &str, ids: &TokenIds, device: &Device) -> Result<Blueprint, ModelError> {
+    let found = FAMILIES.iter().find(|known| known.model_type == family);
+    let known = found.ok_or_else(|| ModelError::NoSuchFamily { found: family.to_owned(), known: known_families() })?;
+    (known.blueprint)(size, ids, device)
+}
+
+fn known_families() -> String {
+    FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ")
+}
+
 fn family(folder: &Path) -> Result<&'static Family, ModelError> {
     let path = folder.join("config.json");
     let config = common::read_json(&path)?;
     let found = config.get("model_type").and_then(|value| value.as_str()).unwrap_or("(none)").to_owned();
-    let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
     FAMILIES.iter().find(|family| family.model_type == found).ok_or_else(|| ModelError::UnknownFamily {
         path,
         found,
-        known: known(),
+        known: known_families(),
     })
 }

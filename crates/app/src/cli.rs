@@ -1,7 +1,7 @@
 //! Commands and their flags.
 
 use crate::device::DeviceFlag;
-use crate::{App, bench, check, device, evaluate, quickstart, sample, task, train};
+use crate::{App, bench, check, device, evaluate, init, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +28,8 @@ enum Command {
     Sample(sample::Arguments),
     /// Write the synthetic visual task, and a small untrained checkpoint for it
     Task(task::Arguments),
+    /// Write a checkpoint with random weights, of a released size, to measure memory and speed with
+    Init(init::Arguments),
     /// Time the phases of a training step
     Bench(bench::Arguments),
     /// List the devices that this build reaches on this machine
@@ -64,6 +66,7 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Eval(arguments) => evaluate::run(app, &arguments)?,
         Command::Sample(arguments) => sample::run(&arguments)?,
         Command::Task(arguments) => task::run(&arguments)?,
+        Command::Init(arguments) => init::run(&arguments)?,
         Command::Bench(arguments) => bench::run(app, &arguments)?,
         Command::Devices => device::list(),
         Command::Check(arguments) => return check::run(&arguments),

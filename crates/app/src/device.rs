@@ -128,7 +128,7 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
     let chosen = choose(config)?;
     if chosen.backend == Backend::Cpu {
         let dtype = dtype(config.dtype, FloatType::F32);
-        return Ok((chosen.clone(), Placement { device: chosen.device, dtype }));
+        return Ok((chosen.clone(), Placement { device: chosen.device, dtype, largest_buffer: None }));
     }
     let facts = chosen.facts()?;
     let usual = match chosen.backend {
@@ -145,7 +145,10 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
         facts.name,
         known.join(", ")
     );
-    Ok((chosen.clone(), Placement { device: chosen.device, dtype: dtype(wanted, usual) }))
+    Ok((
+        chosen.clone(),
+        Placement { device: chosen.device, dtype: dtype(wanted, usual), largest_buffer: facts.largest_buffer },
+    ))
 }
 
 fn dtype(wanted: FloatType, usual: FloatType) -> DType {

@@ -8,6 +8,7 @@ mod cli;
 pub mod device;
 mod evaluate;
 mod grading;
+mod init;
 mod messages;
 mod objectives;
 mod parts;
@@ -16,7 +17,6 @@ mod report;
 mod sample;
 mod source;
 mod task;
-mod tiny;
 mod train;
 
 pub use objectives::{Objectives, Section};

@@ -1,6 +1,6 @@
 //! `percept task`: the synthetic visual task.
 
-use crate::tiny::write_checkpoint;
+use crate::init::{Wanted, write_checkpoint};
 use anyhow::ensure;
 use percept_data::shapes::{Kind, TaskConfig, TaskFormat, write_task};
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     println!("{}", write_task(&arguments.out, &config)?);
     if let Some(folder) = &arguments.checkpoint {
-        write_checkpoint(folder, &config, arguments.seed)?;
+        write_checkpoint(folder, &config, &Wanted::tiny(arguments.seed))?;
         println!("checkpoint: {}", folder.display());
     }
     Ok(())

@@ -67,11 +67,16 @@ impl Key {
         Stream(ChaCha8Rng::from_seed(seed))
     }
 
-    /// The one uniform number in [0, 1) at `position` (a token) of the stream.
-    pub fn uniform_at(self, position: u64) -> f64 {
+    /// The stream from `position` on, counted in uniform numbers; a normal number takes two.
+    pub fn stream_at(self, position: u64) -> Stream {
         let mut stream = self.stream();
         stream.0.set_word_pos(2 * u128::from(position));
-        stream.uniform()
+        stream
+    }
+
+    /// The one uniform number in [0, 1) at `position` (a token) of the stream.
+    pub fn uniform_at(self, position: u64) -> f64 {
+        self.stream_at(position).uniform()
     }
 }
 
@@ -115,6 +120,10 @@ mod tests {
         let mut stream = key.stream();
         for position in 0..100 {
             assert_eq!(stream.uniform(), key.uniform_at(position));
+        }
+        let mut stream = key.stream();
+        for number in 0..100 {
+            assert_eq!(stream.normal(), key.stream_at(2 * number).normal());
         }
     }
 

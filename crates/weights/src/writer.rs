@@ -18,7 +18,7 @@ pub const DEFAULT_MAX_SHARD_BYTES: u64 = 5_000_000_000;
 /// Writes `model.safetensors`, or shards with their index when the tensors exceed `max_shard_bytes` together.
 ///
 /// All names and shapes are given first, since they decide the headers and the shards; then the numbers come tensor by
-/// tensor, in any order, so that memory never holds a second model. A tensor above the limit has a shard of its own.
+/// tensor, in any order (or part by part of each), so that memory never holds a second model. A tensor above the limit has a shard of its own.
 /// The folder is complete after [`CheckpointWriter::finish`]: write into a [`crate::StagedFolder`].
 pub struct CheckpointWriter {
     folder: PathBuf,
@@ -78,6 +78,19 @@ impl CheckpointWriter {
     /// When the tensor was not listed, came already, has another number of values, or a finite value is too large for
     /// the format; and when the disk refuses.
     pub fn add(&mut self, name: &str, values: &[f32]) -> Result<(), WeightsError> {
+        self.add_parts(name, [values])
+    }
+
+    /// Writes one tensor that is never whole in memory: its values row-major, part after part, otherwise as
+    /// [`CheckpointWriter::add`].
+    ///
+    /// # Errors
+    /// As for [`CheckpointWriter::add`]; the tensor then counts as one that never came.
+    pub fn add_parts<Part: AsRef<[f32]>>(
+        &mut self,
+        name: &str,
+        parts: impl IntoIterator<Item = Part>,
+    ) -> Result<(), WeightsError> {
         let Some((shard, shape)) = self.shapes.get(name) else {
             return Err(WeightsError::NotListed {
                 path: self.folder.clone(),
@@ -85,25 +98,33 @@ impl CheckpointWriter {
                 suggestion: nearest(name, self.shapes.keys().map(String::as_str)).map(str::to_owned),
             });
         };
-        let expected = shape.iter().product();
-        if values.len() != expected {
-            return Err(WeightsError::WrongLength {
-                path: self.folder.clone(),
-                name: name.to_owned(),
-                shape: shape.clone(),
-                expected,
-                found: values.len(),
-            });
-        }
         let (folder, dtype) = (&self.folder, self.dtype);
+        let expected = shape.iter().product();
+        let wrong_length = |found| WeightsError::WrongLength {
+            path: folder.clone(),
+            name: name.to_owned(),
+            shape: shape.clone(),
+            expected,
+            found,
+        };
         self.files[*shard].write(name, |sink| {
-            let overflow = |error| match error {
-                ConvertError::Overflow { position, value } => {
-                    WeightsError::Overflow { path: folder.clone(), name: name.to_owned(), position, value, dtype }
+            let mut found = 0;
+            for part in parts {
+                let (start, part) = (found, part.as_ref());
+                found += part.len();
+                if found > expected {
+                    return Err(wrong_length(found));
                 }
-                ConvertError::NotFloat => unreachable!("every format that is written is floating-point"),
-            };
-            encode(dtype, values, |bytes| sink.write(bytes))?.map_err(overflow)
+                let overflow = |error| match error {
+                    ConvertError::Overflow { position, value } => {
+                        let position = start + position;
+                        WeightsError::Overflow { path: folder.clone(), name: name.to_owned(), position, value, dtype }
+                    }
+                    ConvertError::NotFloat => unreachable!("every format that is written is floating-point"),
+                };
+                encode(dtype, part, |bytes| sink.write(bytes))?.map_err(overflow)?;
+            }
+            if found == expected { Ok(()) } else { Err(wrong_length(found)) }
         })
     }
 
@@ -210,6 +231,35 @@ mod tests {
                 let index = fs::read_to_string(folder.path().join(INDEX_FILE)).expect("an index");
                 assert!(index.contains("\"total_parameters\": 6,\n    \"total_size\": 24\n"), "{index}");
             }
+        }
+    }
+
+    #[test]
+    fn a_tensor_in_parts_is_the_same_tensor() {
+        let tensors = list(&[("a", &[3, 2]), ("b", &[1])]);
+        let numbers: Vec<f32> = (0..6).map(|n| n as f32).collect();
+        let file = |parts: &[&[f32]]| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let mut writer = CheckpointWriter::create(folder.path(), Dtype::F16, &tensors, 100).expect("creates");
+            writer.add("b", &[7.0]).expect("adds");
+            let added = writer.add_parts("a", parts);
+            let finished = writer.finish();
+            (added, finished, fs::read(folder.path().join(SINGLE_FILE)).expect("reads"))
+        };
+        let (_, whole, bytes) = file(&[&numbers]);
+        whole.expect("whole");
+        let (_, whole, others) = file(&[&numbers[..1], &[], &numbers[1..5], &numbers[5..]]);
+        whole.expect("whole");
+        assert_eq!(bytes, others);
+        for (parts, words) in [
+            (vec![&numbers[..4], &numbers[4..5]], "6 numbers; found 5"),
+            (vec![&numbers[..4], &numbers[3..]], "6 numbers; found 7"),
+            (vec![&numbers[..4], &[70000.0, 0.0]], "element 4 is 7e4"),
+        ] {
+            let (added, finished, _) = file(&parts);
+            let text = added.expect_err("refused").to_string();
+            assert!(text.contains("'a'") && text.contains(words), "{text}");
+            assert!(matches!(finished, Err(WeightsError::NeverWritten { .. })));
         }
     }
 

@@ -5,7 +5,9 @@ mod parameters;
 
 pub(crate) use layers::{Linear, RmsNorm};
 pub use parameters::{Freeze, Placement};
-pub(crate) use parameters::{Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter};
+pub(crate) use parameters::{
+    Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
+};
 
 use crate::ModelError;
 use std::path::Path;

@@ -6,8 +6,10 @@
 use crate::ModelError;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, Piece};
-use percept_random::Key;
+use percept_random::{Key, Purpose};
 use percept_weights::{Checkpoint, Expected, NamingScheme, StoredDtype};
+use rayon::prelude::*;
+use std::ops::Range;
 use std::path::Path;
 
 /// Names (as in the checkpoint) of parameters that take no gradient.
@@ -21,12 +23,14 @@ pub type Freeze<'a> = dyn Fn(&str) -> bool + 'a;
 pub struct Placement {
     pub device: Device,
     pub dtype: DType,
+    /// Bytes of the device's largest buffer, where there is a limit; a parameter above it is refused before anything is read.
+    pub largest_buffer: Option<u64>,
 }
 
 impl From<&Device> for Placement {
     /// Float32.
     fn from(device: &Device) -> Self {
-        Self { device: device.clone(), dtype: DType::F32 }
+        Self { device: device.clone(), dtype: DType::F32, largest_buffer: None }
     }
 }
 
@@ -47,7 +51,7 @@ impl Spec {
         Self { tensors: vec![(name, vec![width])], scale: true }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
@@ -61,7 +65,8 @@ impl Spec {
         [self.len() / columns, columns]
     }
 
-    fn pieces(&self) -> Vec<Piece> {
+    /// The tensors with their places among the parameter's values.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
         let mut from = 0;
         let piece = |(name, shape): &(String, Vec<usize>)| {
             let range = from..from + shape.iter().product::<usize>();
@@ -72,8 +77,9 @@ impl Spec {
     }
 
     fn parameter(&self, values: Vec<f32>, device: &Device, dtype: DType, trainable: bool) -> Parameter {
-        let value = Tensor::from_data(TensorData::new(values, self.dims()), device);
-        let value = percept_ops::cast(value, dtype);
+        // converted on the host, so that the device never holds it twice
+        let data = TensorData::new(values, self.dims()).convert_dtype(dtype);
+        let value = Tensor::from_data(data, (device, dtype));
         let value = if trainable { value.require_grad() } else { value };
         Parameter { value, pieces: self.pieces(), trainable }
     }
@@ -81,6 +87,19 @@ impl Spec {
 
 /// Answers a model's constructor.
 pub(crate) type Make<'a> = dyn FnMut(Spec) -> Result<Parameter, ModelError> + 'a;
+
+/// What a model's constructor asks for, in order. No weights are made: the device only serves for placeholders.
+pub(crate) fn specs_of<M>(
+    device: &Device,
+    build: impl Fn(&mut Make) -> Result<M, ModelError>,
+) -> Result<Vec<Spec>, ModelError> {
+    let mut specs = Vec::new();
+    build(&mut |spec: Spec| {
+        specs.push(spec);
+        Ok(Parameter { value: Tensor::zeros([1, 1], device), pieces: Vec::new(), trainable: false })
+    })?;
+    Ok(specs)
+}
 
 /// Builds a model from the checkpoint in `folder`, after comparing all names and shapes. `tied`: a tensor that may be missing, and
 /// the one that it repeats.
@@ -92,25 +111,29 @@ pub(crate) fn from_checkpoint<M>(
     freeze: &Freeze,
     build: impl Fn(&mut Make) -> Result<M, ModelError>,
 ) -> Result<M, ModelError> {
-    let Placement { device, dtype } = placement;
+    let Placement { device, dtype, largest_buffer } = placement;
     let checkpoint = Checkpoint::open(folder, scheme)?;
-    let mut expected = Vec::new();
-    build(&mut |spec: Spec| {
-        expected.extend(spec.tensors.iter().map(|(name, shape)| Expected::new(name.clone(), shape.clone())));
-        let value = Tensor::zeros([1, 1], device);
-        Ok(Parameter { value, pieces: Vec::new(), trainable: false })
-    })?;
+    let specs = specs_of(device, &build)?;
+    let tensors = specs.iter().flat_map(|spec| &spec.tensors);
+    let mut expected: Vec<Expected> = tensors.map(|(name, shape)| Expected::new(name.clone(), shape.clone())).collect();
     expected.extend(tied.map(|(name, shape, to)| Expected::tied(name, shape, to)));
     checkpoint.check(&expected)?;
     let rounds = device.is_autodiff() && checkpoint.dtype() != stored(*dtype);
+    let trainable = |spec: &Spec| device.is_autodiff() && !spec.tensors.iter().any(|(name, _)| freeze(name));
+    let held = |spec: &Spec| if trainable(spec) || rounds { DType::F32 } else { *dtype };
+    for spec in &specs {
+        let bytes = (spec.len() * held(spec).size()) as u64;
+        if let Some(limit) = largest_buffer.filter(|limit| bytes > *limit) {
+            let name = spec.tensors[0].0.clone();
+            return Err(ModelError::TooLargeForDevice { folder: folder.to_owned(), name, bytes, limit });
+        }
+    }
     build(&mut |spec: Spec| {
         let mut values = Vec::with_capacity(spec.len());
         for (name, _) in &spec.tensors {
             values.extend(checkpoint.to_f32(name)?);
         }
-        let frozen = spec.tensors.iter().any(|(name, _)| freeze(name));
-        let trainable = device.is_autodiff() && !frozen;
-        Ok(spec.parameter(values, device, if trainable || rounds { DType::F32 } else { *dtype }, trainable))
+        Ok(spec.parameter(values, device, held(&spec), trainable(&spec)))
     })
 }
 
@@ -124,18 +147,33 @@ fn stored(dtype: DType) -> Option<StoredDtype> {
     }
 }
 
-/// A new parameter: scales are 1, vectors 0, matrices normal with this deviation, from the stream of the parameter's number.
-pub(crate) fn random_parameter(spec: &Spec, key: Key, number: u64, deviation: f64, device: &Device) -> Parameter {
+/// Values that one thread draws in a row.
+const DRAWN_TOGETHER: usize = 1 << 14;
+
+/// Values `range` of a new parameter: scales are 1, vectors 0, matrices normal with this deviation, from the stream of the parameter's
+/// number (the first parameter's is 1). A value depends neither on the range it is drawn with nor on the number of threads.
+pub(crate) fn random_values(spec: &Spec, seed: u64, number: u64, deviation: f64, range: Range<usize>) -> Vec<f32> {
     let [rows, _] = spec.dims();
-    let values = if spec.scale {
-        vec![1.0; spec.len()]
-    } else if rows == 1 {
-        vec![0.0; spec.len()]
-    } else {
-        let mut stream = key.prompt(number).stream();
-        (0..spec.len()).map(|_| (stream.normal() * deviation) as f32).collect()
-    };
-    spec.parameter(values, device, DType::F32, device.is_autodiff())
+    let mut values = vec![if spec.scale { 1.0 } else { 0.0 }; range.len()];
+    if !spec.scale && rows > 1 {
+        let key = Key::new(seed, Purpose::Initialization).prompt(number);
+        values.par_chunks_mut(DRAWN_TOGETHER).enumerate().for_each(|(chunk, values)| {
+            // each takes two numbers of the stream
+            let mut stream = key.stream_at(2 * (range.start + chunk * DRAWN_TOGETHER) as u64);
+            values.iter_mut().for_each(|value| *value = (stream.normal() * deviation) as f32);
+        });
+    }
+    values
+}
+
+/// A new parameter; see [`random_values`].
+pub(crate) fn random_parameter(spec: &Spec, seed: u64, number: u64, deviation: f64, device: &Device) -> Parameter {
+    spec.parameter(
+        random_values(spec, seed, number, deviation, 0..spec.len()),
+        device,
+        DType::F32,
+        device.is_autodiff(),
+    )
 }
 
 /// A part of a model that holds parameters.
@@ -185,3 +223,29 @@ macro_rules! parameters_of {
     };
 }
 pub(crate) use parameters_of;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_of_one_stream_whatever_part_is_drawn() {
+        let tensors = vec![("q".to_owned(), vec![100, 301]), ("k".to_owned(), vec![20, 301])];
+        let spec = Spec::matrix(tensors);
+        let mut stream = Key::new(5, Purpose::Initialization).prompt(3).stream();
+        let expected: Vec<f32> = (0..spec.len()).map(|_| (stream.normal() * 0.08) as f32).collect();
+        assert!(expected.len() > 2 * DRAWN_TOGETHER);
+        for range in [0..spec.len(), 1..2, 7..7, 12_345..spec.len(), 100 * 301..spec.len()] {
+            assert_eq!(random_values(&spec, 5, 3, 0.08, range.clone()), expected[range]);
+        }
+        assert_ne!(random_values(&spec, 5, 4, 0.08, 0..9), expected[..9]);
+    }
+
+    #[test]
+    fn scales_start_at_one_and_biases_at_zero() {
+        let values = |spec: &Spec| random_values(spec, 1, 1, 0.08, 1..4);
+        assert_eq!(values(&Spec::scale("norm.weight".into(), 5)), [1.0; 3]);
+        let biases = vec![("q.bias".to_owned(), vec![4]), ("k.bias".to_owned(), vec![2])];
+        assert_eq!(values(&Spec::matrix(biases)), [0.0; 3]);
+    }
+}

@@ -117,7 +117,7 @@ impl Config {
         Self::from_json(&path, &root)
     }
 
-    fn from_json(path: &Path, root: &Value) -> Result<Self, ModelError> {
+    pub(super) fn from_json(path: &Path, root: &Value) -> Result<Self, ModelError> {
         let top = Section { path, name: "", value: root };
         let text = match root.get("text_config") {
             Some(value) => Section { path, name: "text_config.", value },

@@ -6,9 +6,11 @@ mod config;
 mod decoder;
 mod policy;
 mod position;
+mod sizes;
 mod text;
 mod vision;
 
 pub use config::{Config, VisionConfig};
 pub use policy::{Qwen25Vl, initialize, load};
 pub use position::{positions, window_order};
+pub(crate) use sizes::blueprint;

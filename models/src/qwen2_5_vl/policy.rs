@@ -12,7 +12,6 @@ use percept_core::{
     Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup,
 };
 use percept_ops::{AttentionPlan, Row};
-use percept_random::{Key, Purpose};
 use percept_weights::NamingScheme;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,10 +41,10 @@ pub fn load(folder: &Path, placement: &Placement, freeze: &Freeze) -> Result<Box
 /// # Errors
 /// None for a valid configuration.
 pub fn initialize(config: &Config, seed: u64, deviation: f64, device: &Device) -> Result<Qwen25Vl, ModelError> {
-    let (key, mut number) = (Key::new(seed, Purpose::Initialization), 0);
+    let mut number = 0;
     Qwen25Vl::build(config, &device.into(), &mut |spec| {
         number += 1;
-        Ok(random_parameter(&spec, key, number, deviation, device))
+        Ok(random_parameter(&spec, seed, number, deviation, device))
     })
 }
 
@@ -61,10 +60,10 @@ struct Packed {
 }
 
 impl Qwen25Vl {
-    fn build(config: &Config, placement: &Placement, make: &mut Make) -> Result<Self, ModelError> {
+    pub(super) fn build(config: &Config, placement: &Placement, make: &mut Make) -> Result<Self, ModelError> {
         let vision = VisionTower::new(make, &config.vision, config.hidden_size)?;
         let text = TextDecoder::new(make, config)?;
-        let Placement { device, dtype } = placement.clone();
+        let Placement { device, dtype, .. } = placement.clone();
         Ok(Self { config: config.clone(), device, dtype, vision, text })
     }
 

@@ -8,7 +8,6 @@ use percept_core::{
     Counts, Evidence, Image, Objective, PicturePatches, Policy, Progress, Prompt, Sampler, SamplingSpec, ScoreRequest,
     Scores, ScoringGroup, Tally,
 };
-use percept_models::Placement;
 use percept_models::qwen2_5_vl::{Config, Qwen25Vl, VisionConfig, initialize};
 use percept_ops::{AdamW, HeadShape, adamw};
 use percept_random::{Key, Purpose};
@@ -245,8 +244,7 @@ pub(super) fn checkpoint(folder: &Path) -> anyhow::Result<Probe> {
         tolerance: PRODUCTS,
         expected: Box::new(move |_| expected.clone()),
         found: Box::new(move |device| {
-            let placement = Placement { device: device.clone(), dtype: DType::F32 };
-            let policy = Qwen25Vl::from_folder(&folder, placement, &|_| false).expect("it was loaded once already");
+            let policy = Qwen25Vl::from_folder(&folder, device, &|_| false).expect("it was loaded once already");
             host(policy.prompt_logits(&prompt))
         }),
     })
