@@ -476,3 +476,23 @@ fn what_was_learned_before_a_verifier_failed_is_kept() {
     let metrics = |run: &str| crate::program::metrics(&bad.path().join(run).join("metrics.jsonl"));
     assert_eq!(metrics("whole"), metrics("torn"));
 }
+
+/// A warm start meets its verifiers only when it is measured: the step that was just done is kept.
+#[test]
+fn what_was_learned_before_a_validation_failed_is_kept() {
+    let bad = Bad::new();
+    bad.judged("judged.toml", JUDGE);
+    let sets = ["sft.steps=6", "validation.every=2", "trainer.checkpoint_every=0", "trainer.run_dir=torn"];
+    let words: Vec<&str> =
+        ["sft", "judged.toml"].into_iter().chain(sets.into_iter().flat_map(|set| ["--set", set])).collect();
+    let mut running = bad.place.start(&words);
+    let metrics = "torn/sft/metrics.jsonl";
+    running.wait_until("step 2", || bad.place.last_step(metrics).is_some_and(|step| step >= 2));
+    bad.place.write("broken", "");
+    refused(&running.end(), &["out of paper", "go on with --resume"]);
+    let step = bad.place.last_step(metrics).expect("a step");
+    assert_eq!(bad.place.pointer("torn/sft/latest"), Some(format!("checkpoints/step-{step:06}")));
+    std::fs::remove_file(bad.path().join("broken")).expect("removes");
+    bad.place.percept(&[&words[..], &["--resume"]].concat()).well();
+    assert_eq!(bad.place.last_step(metrics), Some(6));
+}

@@ -77,21 +77,29 @@ fn updates_are_the_references() {
     });
 }
 
-/// Two steps on the adapter, killed as it were, and the rest on the CPU; and the other way round.
+/// A run that was killed on the adapter goes on on the CPU; and the other way round.
 #[test]
 fn a_run_goes_on_on_another_backend() {
     everywhere("resume", |adapter| {
         let place = Place::new();
         let key = adapter.key();
         for (name, first, second) in [("there", key.as_str(), "cpu"), ("back", "cpu", key.as_str())] {
-            let sets = format!("objective.kind=papo_g validation.every=0 device.dtype=f32 trainer.run_dir={name}");
-            let run = |device: &str, more: &str| {
+            let sets = format!(
+                "objective.kind=papo_g validation.every=0 device.dtype=f32 trainer.steps=4 trainer.checkpoint_every=1 \
+                 trainer.run_dir={name}"
+            );
+            let device = |device: &str| {
                 let (backend, index) = device.split_once(':').unwrap_or((device, "0"));
-                let device = format!("device.backend={backend} device.index={index}");
-                place.run("train", &format!("{sets} {device} {more}")).well();
+                format!("{sets} device.backend={backend} device.index={index}")
             };
-            run(first, "trainer.steps=2");
-            run(second, "trainer.steps=4 --resume");
+            let mut running = place.start_run("train", &device(first));
+            running.wait_until("two steps", || {
+                place
+                    .pointer(&format!("{name}/latest"))
+                    .is_some_and(|latest| latest.as_str() >= "checkpoints/step-000002")
+            });
+            running.kill();
+            place.run("train", &format!("{} --resume", device(second))).well();
             let steps = lines(&place.path().join(name).join("metrics.jsonl"));
             assert_eq!(steps.len(), 4, "{name}: steps");
             for step in &steps {

@@ -88,6 +88,26 @@ impl Checkpoint<'_> {
         Ok(self.folder(step))
     }
 
+    /// Keeps what was learned before a part failed: the steps done so far are saved, unless they are.
+    pub(crate) fn rescue(
+        &self,
+        policy: &dyn Policy,
+        optimizer: &Optimizer,
+        state: &State,
+        last_saved: Option<&Path>,
+        error: TrainError,
+    ) -> TrainError {
+        if state.step == 0 {
+            return error;
+        }
+        let is_saved = last_saved.and_then(Path::file_name) == Some(name(state.step).as_ref());
+        let save = || self.publish(self.stage(policy, optimizer, state)?, false);
+        match if is_saved { Ok(self.folder(state.step)) } else { save() } {
+            Ok(_) => TrainError::Stopped { step: state.step, error: Box::new(error) },
+            Err(second) => second,
+        }
+    }
+
     fn write_state(
         &self,
         path: &Path,

@@ -1,6 +1,6 @@
 //! A whole run of reinforcement learning: steps, validation, checkpoints, metrics.
 
-use crate::checkpoint::{Checkpoint, State, name};
+use crate::checkpoint::{Checkpoint, State};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::memory::peak_rss_mib;
 use crate::metrics::{Metrics, MetricsFile};
@@ -71,15 +71,10 @@ impl Run<'_> {
             let batch = match self.collect(&mut state, &mut metrics, &mut phases) {
                 Ok(batch) => batch,
                 // a verifier that dies, data that went away: nothing has moved in this step, and what came before is kept
-                Err(error) if state.step > 0 => {
-                    let saved = last_saved.as_deref().and_then(Path::file_name) == Some(name(state.step).as_ref());
-                    if !saved {
-                        let checkpoint = Checkpoint { settings, save: self.save };
-                        checkpoint.publish(checkpoint.stage(&*self.policy, &optimizer, &state)?, false)?;
-                    }
-                    return Err(TrainError::Stopped { step: state.step, error: Box::new(error) });
+                Err(error) => {
+                    let checkpoint = Checkpoint { settings, save: self.save };
+                    return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
                 }
-                Err(error) => return Err(error),
             };
             self.learn(&batch, &mut state, &mut optimizer, &mut metrics, &mut phases)?;
             for sample in samples(&batch, state.step, settings.samples_per_step) {
@@ -90,7 +85,16 @@ impl Run<'_> {
             let stop = self.interrupt.load(Ordering::Relaxed);
             let mut is_best = false;
             if settings.validation.every > 0 && (state.step.is_multiple_of(settings.validation.every) || last) {
-                let evaluation = phases.time("validation", || self.validate(&mut metrics))?;
+                let evaluation = match phases.time("validation", || self.validate(&mut metrics)) {
+                    Ok(evaluation) => evaluation,
+                    // the step itself is done
+                    Err(error) => {
+                        finish_metrics(&mut metrics, &phases, start.elapsed().as_secs_f64());
+                        metrics_file.write(state.step, &metrics)?;
+                        let checkpoint = Checkpoint { settings, save: self.save };
+                        return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
+                    }
+                };
                 let score = evaluation.map(|evaluation| evaluation.score());
                 is_best = score.is_some_and(|score| state.best.is_none_or(|(best, _)| score > best));
                 if is_best {

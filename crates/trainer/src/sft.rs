@@ -50,12 +50,20 @@ impl SftRun<'_> {
         while state.step < steps {
             let start = Instant::now();
             let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
-            self.step(&mut state, &mut optimizer, &mut metrics, &mut phases)?;
+            if let Err(error) = self.step(&mut state, &mut optimizer, &mut metrics, &mut phases) {
+                let checkpoint = Checkpoint { settings, save: self.save };
+                return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
+            }
             let last = state.step == steps;
             let stop = self.interrupt.load(Ordering::Relaxed);
             let every = settings.validation.every;
-            if every > 0 && (state.step.is_multiple_of(every) || last) {
-                phases.time("validation", || self.validate(&mut metrics))?;
+            let validates = every > 0 && (state.step.is_multiple_of(every) || last);
+            if validates && let Err(error) = phases.time("validation", || self.validate(&mut metrics)) {
+                // the step itself is done
+                finish_metrics(&mut metrics, &phases, start.elapsed().as_secs_f64());
+                file.write(state.step, &metrics)?;
+                let checkpoint = Checkpoint { settings, save: self.save };
+                return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
             }
             let due = settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every);
             let checkpoint = Checkpoint { settings, save: self.save };
@@ -85,8 +93,10 @@ impl SftRun<'_> {
         let settings = self.settings;
         let mut skipped = 0;
         let rows = self.sft.rows_per_step;
-        let tasks = phases.time("data", || next_tasks(self.train, rows, &mut state.next_visit, &mut skipped))?;
+        let mut next_visit = state.next_visit;
+        let tasks = phases.time("data", || next_tasks(self.train, rows, &mut next_visit, &mut skipped))?;
         let groups: Vec<CollectedGroup> = tasks.into_iter().map(solution_group).collect::<Result<_, _>>()?;
+        state.next_visit = next_visit;
         let policy = &mut *self.policy;
         let (gradients, numbers) = phases.time("update", || gradients(policy, &groups, settings.micro_tokens));
         let (norm, read) = phases.time("update", || numbers.read(&gradients, true));
