@@ -85,7 +85,7 @@ fn a_run_goes_on_on_another_backend() {
         let key = adapter.key();
         for (name, first, second) in [("there", key.as_str(), "cpu"), ("back", "cpu", key.as_str())] {
             let sets = format!(
-                "objective.kind=papo_g validation.every=0 device.dtype=f32 trainer.steps=4 trainer.checkpoint_every=1 \
+                "objective.kind=papo_g validation.every=0 validation.before_training=false device.dtype=f32 trainer.steps=4 trainer.checkpoint_every=1 \
                  trainer.run_dir={name}"
             );
             let device = |device: &str| {

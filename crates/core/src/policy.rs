@@ -12,6 +12,9 @@ pub struct Parameter {
     pub value: Tensor<2>,
     pub pieces: Vec<Piece>,
     pub trainable: bool,
+    /// Whether it may be held in a 16-bit type of activations; the others (embeddings, the output head, scales of normalizations) are
+    /// float32 always.
+    pub rounds: bool,
 }
 
 /// A tensor of the checkpoint inside a parameter.

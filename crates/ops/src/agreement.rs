@@ -117,6 +117,7 @@ fn normalization_gate_and_rotation() {
         |t| swiglu(t[0].clone()),
         |t| composed::swiglu(t[0].clone()),
     );
+    compare("gelu", &[values(41, 27, 5).mul_scalar(5.0)], |t| gelu(t[0].clone()), |t| composed::gelu(t[0].clone()));
     let angles: Vec<f32> = (0..70 * 4).map(|i| i as f32 * 0.37).collect();
     let table = Arc::new(RotaryTable::new(&angles, 4));
     compare(

@@ -117,6 +117,17 @@ pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     cpu::apply1(gate_up, cpu::SwiGlu)
 }
 
+/// `x * Phi(x)` with the normal distribution's Phi, not an approximation of it.
+///
+/// # Shapes
+/// `x` `[n, d]`; result the same.
+pub fn gelu(x: Tensor<2>) -> Tensor<2> {
+    if !fused(&x) {
+        return broken::spoiled("gelu", composed::gelu(x));
+    }
+    burn::tensor::activation::gelu(x)
+}
+
 /// Rotary position embedding (halves of a head turned against each other) of the first `heads` heads of each row.
 ///
 /// # Shapes
@@ -147,6 +158,7 @@ pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) 
     if !fused(&table) {
         return broken::spoiled("gather", composed::gather(table, features, rows));
     }
+    let features = features.map(|features| cast(features, DType::F32));
     let sizes = [table.dims()[0], features.as_ref().map_or(0, |features| features.dims()[0])];
     let kernel = cpu::Gather { rows: rows.clone(), sizes };
     match features {

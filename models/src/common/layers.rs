@@ -2,7 +2,7 @@
 
 use super::parameters::{Make, Spec, parameters_of};
 use crate::ModelError;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use percept_core::Parameter;
 
 /// `x W^T (+ b)`. Maps that are applied to the same input stand in one matrix, one below the other.
@@ -34,7 +34,7 @@ impl Linear {
         self.map(x, None)
     }
 
-    /// The map added to `residual`.
+    /// The map added to `residual`, in the residual's type.
     pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         self.map(x, Some(residual))
     }
@@ -67,7 +67,13 @@ impl RmsNorm {
         Ok(Self { gamma, epsilon })
     }
 
+    /// Of float32 numbers, which it stays in.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         percept_ops::rms_norm(x, self.gamma.value.clone(), self.epsilon)
+    }
+
+    /// The same, as input of a map that computes in `dtype`.
+    pub(crate) fn before(&self, x: Tensor<2>, dtype: DType) -> Tensor<2> {
+        percept_ops::cast(self.forward(x), dtype)
     }
 }

@@ -17,8 +17,8 @@ pub type Freeze<'a> = dyn Fn(&str) -> bool + 'a;
 
 /// Where a model lives, and the type of its activations.
 ///
-/// Parameters that learn are float32 whatever the type is: an update of 1e-6 would be lost in bfloat16. Others are kept in it, unless
-/// that would round what a checkpoint holds.
+/// Parameters that learn are float32 whatever the type is: an update of 1e-6 would be lost in bfloat16. Maps that do not learn are kept in
+/// it, unless that would round what a checkpoint holds; embeddings, the output head and normalizations stay float32.
 #[derive(Clone, Debug)]
 pub struct Placement {
     pub device: Device,
@@ -40,15 +40,22 @@ pub(crate) struct Spec {
     pub(crate) tensors: Vec<(String, Vec<usize>)>,
     /// Whether it multiplies values one by one and starts at 1.
     pub(crate) scale: bool,
+    /// See [`Parameter::rounds`].
+    pub(crate) rounds: bool,
 }
 
 impl Spec {
     pub(crate) fn matrix(tensors: Vec<(String, Vec<usize>)>) -> Self {
-        Self { tensors, scale: false }
+        Self { tensors, scale: false, rounds: true }
+    }
+
+    /// A matrix whose rows are looked up, or that gives logits: float32 whatever activations are.
+    pub(crate) fn table(name: String, shape: Vec<usize>) -> Self {
+        Self { tensors: vec![(name, shape)], scale: false, rounds: false }
     }
 
     pub(crate) fn scale(name: String, width: usize) -> Self {
-        Self { tensors: vec![(name, vec![width])], scale: true }
+        Self { tensors: vec![(name, vec![width])], scale: true, rounds: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -81,7 +88,7 @@ impl Spec {
         let data = TensorData::new(values, self.dims()).convert_dtype(dtype);
         let value = Tensor::from_data(data, (device, dtype));
         let value = if trainable { value.require_grad() } else { value };
-        Parameter { value, pieces: self.pieces(), trainable }
+        Parameter { value, pieces: self.pieces(), trainable, rounds: self.rounds }
     }
 }
 
@@ -96,7 +103,7 @@ pub(crate) fn specs_of<M>(
     let mut specs = Vec::new();
     build(&mut |spec: Spec| {
         specs.push(spec);
-        Ok(Parameter { value: Tensor::zeros([1, 1], device), pieces: Vec::new(), trainable: false })
+        Ok(Parameter { value: Tensor::zeros([1, 1], device), pieces: Vec::new(), trainable: false, rounds: false })
     })?;
     Ok(specs)
 }
@@ -118,9 +125,9 @@ pub(crate) fn from_checkpoint<M>(
     let mut expected: Vec<Expected> = tensors.map(|(name, shape)| Expected::new(name.clone(), shape.clone())).collect();
     expected.extend(tied.map(|(name, shape, to)| Expected::tied(name, shape, to)));
     checkpoint.check(&expected)?;
-    let rounds = device.is_autodiff() && checkpoint.dtype() != stored(*dtype);
+    let would_round = device.is_autodiff() && checkpoint.dtype() != stored(*dtype);
     let trainable = |spec: &Spec| device.is_autodiff() && !spec.tensors.iter().any(|(name, _)| freeze(name));
-    let held = |spec: &Spec| if trainable(spec) || rounds { DType::F32 } else { *dtype };
+    let held = |spec: &Spec| if trainable(spec) || would_round || !spec.rounds { DType::F32 } else { *dtype };
     for spec in &specs {
         let bytes = (spec.len() * held(spec).size()) as u64;
         if let Some(limit) = largest_buffer.filter(|limit| bytes > *limit) {

@@ -52,11 +52,11 @@ impl Decoder for CachedDecoder<'_> {
             last.push(Row::Table(rows.len() as u32 - 1));
         }
         let plan = Arc::new(AttentionPlan::separate(&lengths, true));
-        let x = self.text.embed(features.map(|f| f.rows), &rows.into(), policy.dtype);
+        let x = self.text.embed(features.map(|f| f.rows), &rows.into());
         let table = Arc::new(rotary(&policy.config, &positions));
         let heads = policy.config.heads;
         let cache = &mut self.cache;
-        let hidden = self.text.forward(x, &table, heads, &last.into(), |layer, packed| {
+        let hidden = self.text.forward(x, policy.dtype, &table, heads, &last.into(), |layer, packed| {
             let mut from = 0;
             for ((name, _), length) in prompts.iter().zip(&lengths) {
                 cache.insert(layer, *name, packed.clone().narrow(0, from, *length));
@@ -75,12 +75,12 @@ impl Decoder for CachedDecoder<'_> {
         let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
         let cached: Vec<CachedRow> =
             rows.iter().map(|row| CachedRow { slot: row.slot, prompt: row.prompt, length: row.length }).collect();
-        let x = self.text.embed(None, &tokens, policy.dtype);
+        let x = self.text.embed(None, &tokens);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
-        let hidden = self
-            .text
-            .forward(x, &table, policy.config.heads, &all, |layer, packed| cache.attend(layer, packed, &cached));
+        let hidden = self.text.forward(x, policy.dtype, &table, policy.config.heads, &all, |layer, packed| {
+            cache.attend(layer, packed, &cached)
+        });
         self.text.logits(hidden)
     }
 

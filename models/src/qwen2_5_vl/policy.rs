@@ -164,11 +164,12 @@ impl Qwen25Vl {
         let (rows, positions, _) = self.prompt_rows(prompt, &mut index.iter());
         let plan = Arc::new(AttentionPlan::separate(&[rows.len()], true));
         let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
-        let x = self.text.embed(features.map(|f| f.rows), &rows.into(), self.dtype);
+        let x = self.text.embed(features.map(|f| f.rows), &rows.into());
         let table = Arc::new(rotary(&self.config, &positions));
         let heads = self.config.heads;
-        let hidden =
-            self.text.forward(x, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
+        let hidden = self
+            .text
+            .forward(x, self.dtype, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
         self.text.logits(hidden)
     }
 }
@@ -204,7 +205,8 @@ impl Policy for Qwen25Vl {
         if frozen.device.is_autodiff() {
             frozen.device = frozen.device.without_autodiff();
             for parameter in frozen.parameters_mut() {
-                parameter.value = percept_ops::cast(parameter.value.clone().inner(), self.dtype);
+                let value = parameter.value.clone().inner();
+                parameter.value = if parameter.rounds { percept_ops::cast(value, self.dtype) } else { value };
                 parameter.trainable = false;
             }
         }
@@ -218,11 +220,13 @@ impl Policy for Qwen25Vl {
         let packed = self.pack(groups, index);
         let plan = packed.groups.iter().map(|(prompt, responses)| (*prompt, responses.as_slice()));
         let plan = Arc::new(AttentionPlan::shared_prefix(plan));
-        let x = self.text.embed(features.map(|f| f.rows), &packed.rows.into(), self.dtype);
+        let x = self.text.embed(features.map(|f| f.rows), &packed.rows.into());
         let table = Arc::new(rotary(&self.config, &packed.positions));
         let heads = self.config.heads;
         let wanted = packed.predictors.into();
-        let hidden = self.text.forward(x, &table, heads, &wanted, |_, qkv| percept_ops::attention(qkv, &plan, heads));
+        let hidden = self
+            .text
+            .forward(x, self.dtype, &table, heads, &wanted, |_, qkv| percept_ops::attention(qkv, &plan, heads));
         let targets = packed.targets.into();
         percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
     }

@@ -34,7 +34,7 @@ parameters_of!(Block: norm1, qkv, output, norm2, gate_up, down);
 impl TextDecoder {
     pub(super) fn new(make: &mut Make, config: &Config) -> Result<Self, ModelError> {
         let shape = vec![config.vocabulary, config.hidden_size];
-        let table = |name: &str| Spec::matrix(vec![(name.to_owned(), shape.clone())]);
+        let table = |name: &str| Spec::table(name.to_owned(), shape.clone());
         let embedding = make(table("model.embed_tokens.weight"))?;
         let blocks = (0..config.num_layers).map(|i| Block::new(make, config, &format!("model.layers.{i}")));
         let blocks = blocks.collect::<Result<_, _>>()?;
@@ -48,18 +48,17 @@ impl TextDecoder {
         self.head.as_ref().unwrap_or(&self.embedding).value.clone()
     }
 
-    /// Embeddings of tokens and features of pictures, in the type of activations: `[rows, d]`
-    pub(super) fn embed(&self, features: Option<Tensor<2>>, rows: &Arc<[Row]>, dtype: DType) -> Tensor<2> {
-        percept_ops::cast(percept_ops::gather(self.embedding.value.clone(), features, rows), dtype)
+    /// Embeddings of tokens and features of pictures, in float32: `[rows, d]`
+    pub(super) fn embed(&self, features: Option<Tensor<2>>, rows: &Arc<[Row]>) -> Tensor<2> {
+        percept_ops::gather(self.embedding.value.clone(), features, rows)
     }
 
-    /// `hidden head^T` in float32: `[n, v]`
+    /// `hidden head^T`, all float32: `[n, v]`
     pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let logits = match &self.transposed_head {
+        match &self.transposed_head {
             Some(transposed) => percept_ops::linear_transposed(hidden, transposed.clone(), None, None),
             None => percept_ops::linear(hidden, self.head(), None, None),
-        };
-        percept_ops::cast(logits, DType::F32)
+        }
     }
 
     /// Lays weights out for the few rows of a decoding step, at the price of a second copy.
@@ -74,11 +73,12 @@ impl TextDecoder {
 
     /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`.
     ///
-    /// `attend` is called with a block's number and its rotated queries, keys and values. Only their keys and values matter of rows
+    /// What blocks add to is float32; maps and attention compute in `dtype`. `attend` is called with a block's number and its rotated queries, keys and values. Only their keys and values matter of rows
     /// that are not wanted, so the last block computes nothing else for them.
     pub(super) fn forward(
         &self,
         mut x: Tensor<2>,
+        dtype: DType,
         rotary: &Arc<RotaryTable>,
         heads: HeadShape,
         wanted: &Arc<[Row]>,
@@ -86,7 +86,7 @@ impl TextDecoder {
     ) -> Tensor<2> {
         let last = self.blocks.len() - 1;
         for (i, block) in self.blocks.iter().enumerate() {
-            let packed = block.qkv.forward(block.norm1.forward(x.clone()));
+            let packed = block.qkv.forward(block.norm1.before(x.clone(), dtype));
             let packed = percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads);
             let mut attended = attend(i, packed);
             if i == last {
@@ -94,7 +94,7 @@ impl TextDecoder {
                 x = percept_ops::gather(x, None, wanted);
             }
             x = block.output.add_to(x, attended);
-            let inner = percept_ops::swiglu(block.gate_up.forward(block.norm2.forward(x.clone())));
+            let inner = percept_ops::swiglu(block.gate_up.forward(block.norm2.before(x.clone(), dtype)));
             x = block.down.add_to(x, inner);
         }
         self.norm.forward(x)

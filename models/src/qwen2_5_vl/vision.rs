@@ -4,7 +4,6 @@ use super::config::VisionConfig;
 use super::position::{patch_angles, window_order};
 use crate::ModelError;
 use crate::common::{Linear, Make, RmsNorm, parameters_of};
-use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::PicturePatches;
 use percept_ops::{AttentionPlan, HeadShape, RotaryTable};
@@ -74,15 +73,15 @@ impl VisionTower {
         let patch_width = self.config.patch_width();
         let patches = input.patches.len() / patch_width;
         let input_rows = Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device);
-        let mut x = self.patch_embed.forward(percept_ops::cast(input_rows, dtype));
+        let mut x = percept_ops::cast(self.patch_embed.forward(percept_ops::cast(input_rows, dtype)), DType::F32);
         let heads = self.config.heads();
         for (i, block) in self.blocks.iter().enumerate() {
             let full = self.config.full_attention_blocks.contains(&i);
-            x = block.forward(x, if full { &input.pictures } else { &input.windows }, &input.rotary, heads);
+            x = block.forward(x, dtype, if full { &input.pictures } else { &input.windows }, &input.rotary, heads);
         }
         let merge = self.config.spatial_merge_size.pow(2);
-        let merged = self.merger_norm.forward(x).reshape([patches / merge, merge * self.config.hidden_size]);
-        Features { rows: self.merger_out.forward(gelu(self.merger_in.forward(merged))), index }
+        let merged = self.merger_norm.before(x, dtype).reshape([patches / merge, merge * self.config.hidden_size]);
+        Features { rows: self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged))), index }
     }
 
     /// Brings pictures into window order; the permutation is undone where features are looked up.
@@ -137,14 +136,15 @@ impl VisionBlock {
     fn forward(
         &self,
         x: Tensor<2>,
+        dtype: DType,
         plan: &Arc<AttentionPlan>,
         rotary: &Arc<RotaryTable>,
         heads: HeadShape,
     ) -> Tensor<2> {
-        let packed = self.qkv.forward(self.norm1.forward(x.clone()));
+        let packed = self.qkv.forward(self.norm1.before(x.clone(), dtype));
         let packed = percept_ops::rotate(packed, rotary, 2 * heads.heads);
         let x = self.proj.add_to(x, percept_ops::attention(packed, plan, heads));
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.forward(x.clone())));
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype)));
         self.down.add_to(x, inner)
     }
 }

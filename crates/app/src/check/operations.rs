@@ -4,7 +4,7 @@ use super::{EXACT, PRODUCTS, Probe};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_ops::{
     AdamW, AttentionPlan, CachedRow, HeadShape, KeyValueCache, KlEstimator, RotaryTable, Row, adamw, attention, gather,
-    kl, linear, masked_sum, pad_rows, rms_norm, rotate, swiglu, token_log_probs,
+    gelu, kl, linear, masked_sum, pad_rows, rms_norm, rotate, swiglu, token_log_probs,
 };
 use percept_random::{Key, Purpose};
 use std::sync::Arc;
@@ -56,6 +56,9 @@ pub(super) fn probes() -> Vec<Probe> {
             with_gradients(&[[65, 37], [1, 37]], device, |t| rms_norm(t[0].clone(), t[1].clone(), 1e-6))
         }),
         Probe::new("gated unit", EXACT, |device| with_gradients(&[[41, 2 * 27]], device, |t| swiglu(t[0].clone()))),
+        Probe::new("Gaussian error linear unit", EXACT, |device| {
+            with_gradients(&[[33, 65]], device, |t| gelu(t[0].clone().mul_scalar(2.0)))
+        }),
         Probe::new("rotary embedding", EXACT, |device| {
             let angles: Vec<f32> = (0..33 * 4).map(|i| i as f32 * 0.37).collect();
             let table = Arc::new(RotaryTable::new(&angles, 4));

@@ -57,6 +57,11 @@ pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape)
     rows_of(Tensor::cat(parts, 0), layout.place)
 }
 
+/// For scores: rounded to 8 bits, a score of 8 would be off by 0.03, and its weight by as much of itself.
+fn wide(x: Tensor<4>) -> Tensor<4> {
+    cast(x, DType::F32)
+}
+
 /// Row numbers of a span, padded; padding repeats the first row, which exists in every batch.
 fn padded(rows: std::ops::Range<usize>, tokens: usize) -> impl Iterator<Item = u32> {
     let (first, length) = (rows.start, rows.len());
@@ -124,9 +129,9 @@ impl Plain {
             let part = rows.clone().narrow(1, first * w, count * w);
             part.reshape([s, t, count, w]).permute([0, 2, 1, 3])
         };
-        let queries = part(0, h).reshape([s, k, h / k * t, w]);
-        let scores = queries.matmul(part(h, k).swap_dims(2, 3)).reshape([s, h, t, t]);
-        let scores = cast(scores, DType::F32).mul_scalar(shape.scale());
+        let queries = wide(part(0, h)).reshape([s, k, h / k * t, w]);
+        let scores = queries.matmul(wide(part(h, k)).swap_dims(2, 3)).reshape([s, h, t, t]);
+        let scores = scores.mul_scalar(shape.scale());
         let scores = scores.mask_fill(self.hidden.clone().expand([s, h, t, t]), HIDDEN);
         let weights = cast(softmax(scores, 3), packed.dtype()).reshape([s, k, h / k * t, t]);
         let attended = weights.matmul(part(h + k, k)).reshape([s, h, t, w]);
@@ -185,13 +190,13 @@ impl Prefixed {
             own.clone().narrow(1, first * w, k * w).reshape([g * r, t, k, w]).permute([0, 2, 1, 3])
         };
         // [G, R, T, h, w]
-        let queries: Tensor<5> = own.clone().narrow(1, 0, h * w).reshape([g, r, t, h, w]);
+        let queries: Tensor<5> = cast(own.clone().narrow(1, 0, h * w).reshape([g, r, t, h, w]), DType::F32);
         let to_prefix = queries.clone().permute([0, 3, 1, 2, 4]).reshape([g, k, fold * r * t, w]);
         let to_own = queries.permute([0, 1, 3, 2, 4]).reshape([g * r, k, fold * t, w]);
-        let before: Tensor<5> = to_prefix.matmul(shared_part(0).swap_dims(2, 3)).reshape([g, h, r, t, p]);
-        let behind: Tensor<5> = to_own.matmul(own_part(h).swap_dims(2, 3)).reshape([g, r, h, t, t]);
+        let before: Tensor<5> = to_prefix.matmul(wide(shared_part(0)).swap_dims(2, 3)).reshape([g, h, r, t, p]);
+        let behind: Tensor<5> = to_own.matmul(wide(own_part(h)).swap_dims(2, 3)).reshape([g, r, h, t, t]);
         let scores = Tensor::cat(vec![before, behind.permute([0, 2, 1, 3, 4])], 4);
-        let scores = cast(scores, DType::F32).mul_scalar(shape.scale());
+        let scores = scores.mul_scalar(shape.scale());
         let scores = scores.mask_fill(self.hidden.clone().expand([g, h, r, t, p + t]), HIDDEN);
         let weights = cast(softmax(scores, 4), dtype);
         let before = weights.clone().narrow(4, 0, p).reshape([g, k, fold * r * t, p]);

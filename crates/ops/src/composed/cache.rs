@@ -121,11 +121,13 @@ impl DeviceCache {
         let from_slot = |x: Tensor<4>, width: usize| -> Tensor<2> {
             x.reshape([slots, k * fold * width]).select(0, step.slot_of_row.clone())
         };
-        let before = by_prompt(queries.clone(), w).matmul(prompt_keys.swap_dims(2, 3));
+        // scores in float32, as in the attention of whole sequences
+        let wide = |x: Tensor<4>| cast(x, DType::F32);
+        let before = wide(by_prompt(queries.clone(), w)).matmul(wide(prompt_keys).swap_dims(2, 3));
         let before = from_prompt(before, p).reshape([n, k, fold, p]);
-        let behind = by_slot(queries, w).matmul(keys.swap_dims(2, 3));
+        let behind = wide(by_slot(queries, w)).matmul(wide(keys).swap_dims(2, 3));
         let behind = from_slot(behind, c).reshape([n, k, fold, c]);
-        let scores = cast(Tensor::cat(vec![before, behind], 3), DType::F32).mul_scalar(self.shape.scale());
+        let scores = Tensor::cat(vec![before, behind], 3).mul_scalar(self.shape.scale());
         let scores = scores.mask_fill(step.hidden.clone().expand([n, k, fold, p + c]), HIDDEN);
         let weights = cast(softmax(scores, 3), dtype);
         let before = weights.clone().narrow(3, 0, p).reshape([n, k * fold * p]);
