@@ -142,15 +142,18 @@ fn every_operation_that_is_broken_is_found() {
     }
 }
 
-/// bfloat16 and float16 against float32, on the goldens: 2e-2 for log-probabilities.
+/// Largest differences of log-probabilities in a 16-bit type from float32's, on the goldens. bfloat16 keeps 8 bits of every input and
+/// result of a product; what it loses in these small models with their large weights is measured, not wished for.
+const IN_16_BITS: [(DType, f32); 2] = [(DType::F16, 5e-3), (DType::BF16, 3e-2)];
+
 #[test]
 fn log_probs_in_16_bits_are_near_those_in_32() {
-    for dtype in [DType::BF16, DType::F16] {
-        models::log_probs_are_near(dtype, 2e-2);
+    for (dtype, tolerance) in IN_16_BITS {
+        models::log_probs_are_near(dtype, tolerance);
     }
     everywhere("16 bits", |adapter| {
-        for dtype in [DType::BF16, DType::F16].into_iter().filter(|dtype| adapter.device.supports_dtype(*dtype)) {
-            on(&adapter.device, || models::log_probs_are_near(dtype, 2e-2));
+        for (dtype, tolerance) in IN_16_BITS.into_iter().filter(|(dtype, _)| adapter.device.supports_dtype(*dtype)) {
+            on(&adapter.device, || models::log_probs_are_near(dtype, tolerance));
         }
     });
 }
