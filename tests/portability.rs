@@ -142,18 +142,20 @@ fn every_operation_that_is_broken_is_found() {
     }
 }
 
-/// Largest differences of log-probabilities in a 16-bit type from float32's, on the goldens. bfloat16 keeps 8 bits of every input and
-/// result of a product; what it loses in these small models with their large weights is measured, not wished for.
-const IN_16_BITS: [(DType, f32); 2] = [(DType::F16, 5e-3), (DType::BF16, 3e-2)];
+/// Differences of log-probabilities in a 16-bit type from float32's on the goldens, the largest and the typical one. In bfloat16, which keeps
+/// 8 bits, transformers itself is off by up to 0.047 on these checkpoints with their large random weights; in float16 by up to 0.009.
+const IN_16_BITS: [(DType, f32, f32); 2] = [(DType::F16, 2e-2, 5e-3), (DType::BF16, 6e-2, 2e-2)];
 
 #[test]
 fn log_probs_in_16_bits_are_near_those_in_32() {
-    for (dtype, tolerance) in IN_16_BITS {
-        models::log_probs_are_near(dtype, tolerance);
+    for (dtype, largest, typical) in IN_16_BITS {
+        models::log_probs_are_near(dtype, largest, typical);
     }
     everywhere("16 bits", |adapter| {
-        for (dtype, tolerance) in IN_16_BITS.into_iter().filter(|(dtype, _)| adapter.device.supports_dtype(*dtype)) {
-            on(&adapter.device, || models::log_probs_are_near(dtype, tolerance));
+        for (dtype, largest, typical) in IN_16_BITS {
+            if adapter.device.supports_dtype(dtype) {
+                on(&adapter.device, || models::log_probs_are_near(dtype, largest, typical));
+            }
         }
     });
 }

@@ -194,17 +194,21 @@ pub(crate) fn log_probs_are_transformers() {
     }
 }
 
-/// The policy's log-probabilities with activations of another type, against transformers' in float32.
-pub(crate) fn log_probs_are_near(dtype: DType, tolerance: f32) {
-    let mut largest = Largest::new();
+/// The policy's log-probabilities with maps of another type, against transformers' in float32: the largest difference, and the root of
+/// the mean square of each checkpoint's.
+pub(crate) fn log_probs_are_near(dtype: DType, largest: f32, typical: f32) {
     for case in cases() {
-        let found = case.policy.clone().computed_in(dtype).freeze().score(&case.groups(), REQUEST);
+        let found = host(case.policy.clone().computed_in(dtype).freeze().score(&case.groups(), REQUEST));
         let rows = case.golden.rows("logprobs_t1.0");
         let shown = case.golden.shown("response_mask");
         let expected: Vec<f32> = rows.iter().zip(shown).flat_map(|(row, at)| at.into_iter().map(|t| row[t])).collect();
-        largest.check(&host(found), &expected, tolerance, &format!("{}: {dtype:?}", case.name));
+        let mut differences = Largest::new();
+        differences.check(&found, &expected, largest, &format!("{}: {dtype:?}", case.name));
+        let squares: f32 = found.iter().zip(&expected).map(|(a, b)| (a - b).powi(2)).sum();
+        let mean = (squares / found.len() as f32).sqrt();
+        println!("{}: log-probabilities in {dtype:?}: {differences:?}, typical {mean:.1e}", case.folder.display());
+        assert!(mean < typical, "{}: {dtype:?}: typically off by {mean}", case.name);
     }
-    println!("log-probabilities in {dtype:?}: {largest:?}");
 }
 
 const REQUEST: ScoreRequest = ScoreRequest { temperature: 1.0, entropy: false };
