@@ -9,9 +9,10 @@
 use crate::device::on;
 use crate::parity::{algorithms, models, train_step};
 use crate::program::{Place, files, lines};
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 use percept::check::{Row, compare};
 use percept::devices::{Found, found};
+use percept_models::Placement;
 use std::sync::{Mutex, PoisonError};
 
 /// Software adapters have few threads, and kernels are tuned best alone.
@@ -158,4 +159,22 @@ fn log_probs_in_16_bits_are_near_those_in_32() {
             }
         }
     });
+}
+
+/// What a device cannot hold in one buffer is told before anything is loaded.
+#[test]
+fn a_parameter_that_no_buffer_holds_is_refused() {
+    let place = Place::new();
+    let folder = place.workshop.base();
+    let load = |limit: u64| {
+        let placement = Placement { device: Device::flex(), dtype: DType::F32, largest_buffer: Some(limit) };
+        percept_models::load(&folder, placement, &|_| false).map(|_| ()).map_err(|error| error.to_string())
+    };
+    // of the map of patches, the largest of this small model
+    let largest = 64 * (3 * 2 * 14 * 14) * 4;
+    load(largest).expect("it fits");
+    let message = load(largest - 1).expect_err("it does not fit");
+    for word in ["visual.patch_embed.proj.weight", "takes 301056 bytes", "holds 301055", "another backend"] {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
 }

@@ -22,7 +22,7 @@ pub enum ModelError {
     Config { path: PathBuf, key: String, expected: String, found: String },
     #[error(
         "{}: the parameter that begins with {name} takes {bytes} bytes, and the device's largest buffer holds {limit}; \
-         set device.dtype to a 16-bit type and freeze it (model.freeze), take a smaller model, or another backend",
+         take a smaller model, or another backend",
         folder.display()
     )]
     TooLargeForDevice { folder: PathBuf, name: String, bytes: u64, limit: u64 },

@@ -180,11 +180,6 @@ fn device_config(flag: &DeviceFlag) -> anyhow::Result<DeviceConfig> {
     Ok(RunConfig::parse("--device", "", &[], &sets)?.device)
 }
 
-/// A checkpoint's folder, for messages.
-fn folder_name(folder: &Path) -> String {
-    folder.display().to_string()
-}
-
 /// Refuses a device that fails.
 fn refuse(found: &Found, rows: &[Row]) -> anyhow::Result<()> {
     let failed: Vec<String> = rows
@@ -200,5 +195,6 @@ fn refuse(found: &Found, rows: &[Row]) -> anyhow::Result<()> {
 
 /// Loads a policy for a comparison.
 fn load(folder: &Path, device: &Device) -> anyhow::Result<percept_models::qwen2_5_vl::Qwen25Vl> {
-    percept_models::qwen2_5_vl::Qwen25Vl::from_folder(folder, device, &|_| false).with_context(|| folder_name(folder))
+    percept_models::qwen2_5_vl::Qwen25Vl::from_folder(folder, device, &|_| false)
+        .with_context(|| folder.display().to_string())
 }
