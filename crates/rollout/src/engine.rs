@@ -38,16 +38,9 @@ struct Running {
 
 /// A prompt some of whose responses are not finished.
 struct Open {
-    /// Logits of the first response token.
-    first: Logits,
+    /// Logits of the first response token: `[1, vocabulary]`
+    first: Tensor<2>,
     unfinished: usize,
-}
-
-/// Logits where tokens are chosen from: in host memory, or on the device that computed them, from which only the choices are read.
-enum Logits {
-    Host(Vec<f32>),
-    /// `[rows, vocabulary]`
-    Device(Box<Tensor<2>>),
 }
 
 struct Batch<'a> {
@@ -106,6 +99,9 @@ impl Batch<'_> {
             let places = self.free.len().min(self.waiting.len());
             self.waiting.drain(..places).collect()
         };
+        if starting.is_empty() {
+            return Ok(());
+        }
         let mut new: Vec<usize> = starting.iter().map(|(prompt, _)| *prompt).collect();
         new.dedup();
         new.retain(|prompt| !self.open.contains_key(prompt));
@@ -121,25 +117,8 @@ impl Batch<'_> {
             from = to;
         }
         let places: Vec<(usize, usize, usize)> = starting.iter().map(|&(prompt, sample)| (prompt, sample, 0)).collect();
-        let firsts = starting.iter().map(|(prompt, _)| &self.open[prompt].first);
-        let choices = match firsts.clone().next() {
-            Some(Logits::Device(_)) => {
-                let rows = firsts.map(|logits| match logits {
-                    Logits::Device(row) => (**row).clone(),
-                    Logits::Host(_) => unreachable!("a batch keeps its logits in one place"),
-                });
-                self.choose_on_device(Tensor::cat(rows.collect(), 0), &places)?
-            }
-            _ => {
-                let rows: Vec<&[f32]> = firsts
-                    .map(|logits| match logits {
-                        Logits::Host(row) => row.as_slice(),
-                        Logits::Device(_) => unreachable!("a batch keeps its logits in one place"),
-                    })
-                    .collect();
-                self.choose_on_host(&rows, &places)?
-            }
-        };
+        let firsts = starting.iter().map(|(prompt, _)| self.open[prompt].first.clone()).collect();
+        let choices = self.choose(Tensor::cat(firsts, 0), &places)?;
         for ((prompt, sample), choice) in starting.into_iter().zip(choices) {
             let slot = self.free.pop().expect("as many places as rows were taken");
             let response = Response { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length };
@@ -154,19 +133,9 @@ impl Batch<'_> {
     fn prefill(&mut self, prompts: &[usize]) {
         let named: Vec<(usize, &Prompt)> = prompts.iter().map(|&prompt| (prompt, &*self.prompts[prompt])).collect();
         let logits = self.decoder.prefill(&named);
-        let unfinished = self.spec.responses_per_prompt;
-        if self.chooser.is_some() {
-            for (row, &prompt) in prompts.iter().enumerate() {
-                self.open.insert(
-                    prompt,
-                    Open { first: Logits::Device(Box::new(logits.clone().narrow(0, row, 1))), unfinished },
-                );
-            }
-            return;
-        }
-        let logits = host(logits);
-        for (&prompt, first) in prompts.iter().zip(logits.chunks_exact(logits.len() / prompts.len())) {
-            self.open.insert(prompt, Open { first: Logits::Host(first.to_vec()), unfinished });
+        for (row, &prompt) in prompts.iter().enumerate() {
+            let first = logits.clone().narrow(0, row, 1);
+            self.open.insert(prompt, Open { first, unfinished: self.spec.responses_per_prompt });
         }
     }
 
@@ -183,13 +152,7 @@ impl Batch<'_> {
         let logits = self.decoder.step(&rows);
         let places: Vec<(usize, usize, usize)> =
             self.running.iter().map(|row| (row.prompt, row.sample, row.response.tokens.len())).collect();
-        let choices = if self.chooser.is_some() {
-            self.choose_on_device(logits, &places)?
-        } else {
-            let logits = host(logits);
-            let logits: Vec<&[f32]> = logits.chunks_exact(logits.len() / rows.len()).collect();
-            self.choose_on_host(&logits, &places)?
-        };
+        let choices = self.choose(logits, &places)?;
         for (row, choice) in self.running.iter_mut().zip(choices) {
             row.push(choice);
         }
@@ -207,29 +170,24 @@ impl Batch<'_> {
         places.iter().map(uniform).collect()
     }
 
-    fn choose_on_host(&self, logits: &[&[f32]], places: &[(usize, usize, usize)]) -> Result<Vec<Choice>, SamplerError> {
-        let (prompts, spec, banned, uniforms) = (self.prompts, self.spec, &self.banned, self.uniforms(places));
-        let chosen = logits.par_iter().zip(places).zip(&uniforms).map(|((logits, &(prompt, _, _)), &uniform)| {
-            let prompt = prompts[prompt].id;
-            choose(logits, spec, banned, uniform).ok_or(SamplerError::NothingToSample { prompt })
-        });
-        chosen.collect()
-    }
-
-    /// One read-back of two numbers a row.
-    fn choose_on_device(
-        &mut self,
-        logits: Tensor<2>,
-        places: &[(usize, usize, usize)],
-    ) -> Result<Vec<Choice>, SamplerError> {
+    /// Chooses a token for each row of `[rows, vocabulary]`, where the logits are.
+    fn choose(&mut self, logits: Tensor<2>, places: &[(usize, usize, usize)]) -> Result<Vec<Choice>, SamplerError> {
         let uniforms = self.uniforms(places);
-        let chooser = self.chooser.get_or_insert_with(DeviceChooser::new);
+        let nothing = |prompt: usize| SamplerError::NothingToSample { prompt: self.prompts[prompt].id };
+        let Some(chooser) = &mut self.chooser else {
+            let vocabulary = logits.dims()[1];
+            let logits = host(logits);
+            let rows = logits.par_chunks_exact(vocabulary).zip(places).zip(&uniforms);
+            let (spec, banned) = (self.spec, &self.banned);
+            let chosen =
+                rows.map(|((row, place), &uniform)| choose(row, spec, banned, uniform).ok_or_else(|| nothing(place.0)));
+            return chosen.collect();
+        };
+        // one read-back of two numbers a row
         let pairs = host(chooser.choose(logits, self.spec, &uniforms));
-        let choice = |(pair, &(prompt, _, _)): (&[f32], &(usize, usize, usize))| {
-            if pair[1] > IMPOSSIBLE {
-                return Ok(Choice { token: pair[0] as u32, log_prob: pair[1] });
-            }
-            Err(SamplerError::NothingToSample { prompt: self.prompts[prompt].id })
+        let choice = |(pair, place): (&[f32], &(usize, usize, usize))| {
+            let chosen = Choice { token: pair[0] as u32, log_prob: pair[1] };
+            if chosen.log_prob > IMPOSSIBLE { Ok(chosen) } else { Err(nothing(place.0)) }
         };
         pairs.chunks_exact(2).zip(places).map(choice).collect()
     }
