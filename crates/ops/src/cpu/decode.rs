@@ -3,13 +3,14 @@
 //! Keys are kept transposed (`[width, tokens]`), so that the scores of one query are sums of contiguous rows. A prompt's keys
 //! are held once, for all responses of its group. Each row is computed by itself, in the same order whatever rows stand beside it.
 
-use super::math::{exp, max, sum, vectorized};
+use super::few::{LANES, Rows, product_of_few};
+use super::math::{exp, max, sum};
 use super::matrix::{Matrix, Shared, uninitialized};
 use crate::{CachedRow, HeadShape};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// Keys `[kv_heads, width, tokens]` and values `[kv_heads, tokens, width]` of one prompt in one layer.
+/// Keys `[kv_heads, width, padded tokens]` and values `[kv_heads, tokens, width]` of one prompt in one layer.
 #[derive(Debug)]
 struct PromptCache {
     tokens: usize,
@@ -17,7 +18,7 @@ struct PromptCache {
     values: Vec<f32>,
 }
 
-/// Own keys and values of every row in one layer, room for `tokens` each.
+/// Own keys and values of every row in one layer, room for `capacity` tokens each.
 #[derive(Debug)]
 struct LayerCache {
     prompts: HashMap<usize, PromptCache>,
@@ -29,28 +30,39 @@ struct LayerCache {
 #[derive(Debug)]
 pub(crate) struct HostCache {
     shape: HeadShape,
-    tokens: usize,
+    /// Tokens of a row, rounded up to whole vectors.
+    capacity: usize,
     layers: Vec<LayerCache>,
+}
+
+/// Rows of a prompt that one task computes: enough to share what is loaded of the prompt's keys, few enough to occupy all threads.
+const ROWS: usize = 8;
+
+/// Whole vectors for so many tokens.
+fn padded(tokens: usize) -> usize {
+    tokens.next_multiple_of(LANES)
 }
 
 impl HostCache {
     pub(crate) fn new(shape: HeadShape, layers: usize, rows: usize, tokens: usize) -> Self {
-        let size = rows * shape.kv_heads * shape.width * tokens;
+        let capacity = padded(tokens);
+        let size = rows * shape.kv_heads * shape.width * capacity;
         let layer = || LayerCache { prompts: HashMap::new(), keys: vec![0.0; size], values: vec![0.0; size] };
-        Self { shape, tokens, layers: (0..layers).map(|_| layer()).collect() }
+        Self { shape, capacity, layers: (0..layers).map(|_| layer()).collect() }
     }
 
     /// Keeps the keys and values of a prompt; `packed` is `[tokens, packed]`, rotated.
     pub(crate) fn insert(&mut self, layer: usize, prompt: usize, packed: &Matrix) {
         let HeadShape { heads, kv_heads, width } = self.shape;
         let (tokens, stride) = (packed.rows, packed.columns);
-        let mut keys = uninitialized(kv_heads * width * tokens);
+        let padded = padded(tokens);
+        let mut keys = vec![0.0; kv_heads * width * padded];
         let mut values = uninitialized(kv_heads * width * tokens);
         for (token, row) in packed.values().chunks_exact(stride).enumerate() {
             for head in 0..kv_heads {
                 let (key, value) = ((heads + head) * width, (heads + kv_heads + head) * width);
                 for i in 0..width {
-                    keys[(head * width + i) * tokens + token] = row[key + i];
+                    keys[(head * width + i) * padded + token] = row[key + i];
                 }
                 let at = (head * tokens + token) * width;
                 values[at..at + width].copy_from_slice(&row[value..value + width]);
@@ -68,107 +80,167 @@ impl HostCache {
 
 /// Appends each row's new key and value, then attends: `packed` `[rows, packed]` gives `[rows, heads * width]`.
 pub(crate) fn decode(cache: &mut HostCache, layer: usize, packed: &Matrix, rows: &[CachedRow]) -> Matrix {
-    let HeadShape { heads, kv_heads, width } = cache.shape;
-    let (stride, outputs, capacity) = (packed.columns, heads * width, cache.tokens);
+    let (shape, capacity) = (cache.shape, cache.capacity);
     assert_eq!(packed.rows, rows.len(), "one projection for each row");
     let layer = &mut cache.layers[layer];
+    append(layer, shape, capacity, packed, rows);
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|&row| rows[row].prompt);
+    let tasks: Vec<(&[usize], usize)> = order
+        .chunk_by(|&a, &b| rows[a].prompt == rows[b].prompt)
+        .flat_map(|group| group.chunks(ROWS))
+        .flat_map(|rows| (0..shape.kv_heads).map(move |pair| (rows, pair)))
+        .collect();
+    let outputs = shape.heads * shape.width;
     let mut output = uninitialized(rows.len() * outputs);
     let target = Shared(output.as_mut_ptr());
-    let (all_keys, all_values) = (Shared(layer.keys.as_mut_ptr()), Shared(layer.values.as_mut_ptr()));
-    let size = width * capacity;
-    let prompts = &layer.prompts;
-    let work = rows.len() * kv_heads;
-    (0..work).into_par_iter().with_min_len(4).for_each_init(Vec::new, |scratch: &mut Vec<f32>, index| {
-        let (row, pair) = (index / kv_heads, index % kv_heads);
-        let CachedRow { slot, prompt, length } = rows[row];
-        assert!(length < capacity, "a row of {length} tokens has no room for another");
-        let prompt = prompts.get(&prompt).expect("the row's prompt is in the cache");
-        let source = &packed.values()[row * stride..(row + 1) * stride];
-        // SAFETY: a slot belongs to one row, and (slot, pair) to one task.
-        let (keys, values) = unsafe {
-            let at = (slot * kv_heads + pair) * size;
-            (
-                std::slice::from_raw_parts_mut(all_keys.at(at), size),
-                std::slice::from_raw_parts_mut(all_values.at(at), size),
-            )
-        };
-        for i in 0..width {
-            keys[i * capacity + length] = source[(heads + pair) * width + i];
-        }
-        let value = (heads + kv_heads + pair) * width;
-        values[length * width..(length + 1) * width].copy_from_slice(&source[value..value + width]);
-        let total = prompt.tokens + length + 1;
-        scratch.resize(total, 0.0);
-        let part = pair * width * prompt.tokens..(pair + 1) * width * prompt.tokens;
-        let shared = (&prompt.keys[part.clone()], &prompt.values[part], prompt.tokens);
-        let repeat = heads / kv_heads;
-        for head in pair * repeat..(pair + 1) * repeat {
-            let query = &source[head * width..(head + 1) * width];
-            // SAFETY: each row and head is written by one task.
-            let output = unsafe { std::slice::from_raw_parts_mut(target.at(row * outputs + head * width), width) };
-            vectorized(
-                #[inline(always)]
-                || {
-                    let (before, own) = scratch.split_at_mut(prompt.tokens);
-                    scores(query, shared.0, shared.2, before);
-                    scores(query, keys, capacity, own);
-                    let scale = (width as f32).powf(-0.5);
-                    let largest = max(before).max(max(own));
-                    for score in before.iter_mut().chain(own.iter_mut()) {
-                        *score = exp((*score - largest) * scale);
-                    }
-                    let total = sum(before) + sum(own);
-                    weighted_sum(before, shared.1, own, values, 1.0 / total, output);
-                },
-            );
+    let layer = &*layer;
+    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (members, pair)| {
+        let rows: Vec<CachedRow> = members.iter().map(|&row| rows[row]).collect();
+        let prompt = layer.prompts.get(&rows[0].prompt).expect("the rows' prompt is in the cache");
+        let block = Block { layer, prompt, shape, capacity, pair, rows: &rows };
+        block.gather(packed, members, scratch);
+        pulp::Arch::new().dispatch(Attend { block: &block, scratch });
+        let part = shape.heads / shape.kv_heads * shape.width;
+        for (result, row) in scratch.results.chunks_exact(part).zip(members) {
+            // SAFETY: each row and pair is written by one task.
+            let output = unsafe { std::slice::from_raw_parts_mut(target.at(row * outputs + pair * part), part) };
+            output.copy_from_slice(result);
         }
     });
     Matrix::from_vec(output, rows.len(), outputs)
 }
 
-/// Inner products of a query with transposed keys whose rows are `stride` apart.
-#[inline(always)]
-fn scores(query: &[f32], keys: &[f32], stride: usize, output: &mut [f32]) {
-    let tokens = output.len();
-    output.fill(0.0);
-    for (i, q) in query.iter().enumerate() {
-        let keys = &keys[i * stride..i * stride + tokens];
-        for (score, key) in output.iter_mut().zip(keys) {
-            *score = q.mul_add(*key, *score);
+/// Writes each row's new key and value behind those it has.
+fn append(layer: &mut LayerCache, shape: HeadShape, capacity: usize, packed: &Matrix, rows: &[CachedRow]) {
+    let HeadShape { heads, kv_heads, width } = shape;
+    for (source, row) in packed.values().chunks_exact(packed.columns).zip(rows) {
+        let length = row.length;
+        assert!(length < capacity, "a row of {length} tokens has no room for another");
+        for pair in 0..kv_heads {
+            let at = (row.slot * kv_heads + pair) * width * capacity;
+            let (key, value) = ((heads + pair) * width, (heads + kv_heads + pair) * width);
+            for i in 0..width {
+                layer.keys[at + i * capacity + length] = source[key + i];
+            }
+            let at = at + length * width;
+            layer.values[at..at + width].copy_from_slice(&source[value..value + width]);
         }
     }
 }
 
-/// `scale * (a X + b Y)`, accumulated 16 columns at a time in four interleaved sums.
+#[derive(Default)]
+struct Scratch {
+    /// `[rows, repeat, width]`
+    queries: Vec<f32>,
+    /// `[rows, repeat, prompt and own tokens, each padded]`
+    scores: Vec<f32>,
+    /// `[rows, repeat, width]`
+    results: Vec<f32>,
+}
+
+/// Rows of one prompt, and the heads that share one head of keys and values.
+struct Block<'a> {
+    layer: &'a LayerCache,
+    prompt: &'a PromptCache,
+    shape: HeadShape,
+    capacity: usize,
+    pair: usize,
+    rows: &'a [CachedRow],
+}
+
+impl Block<'_> {
+    /// Query heads of each row.
+    fn repeat(&self) -> usize {
+        self.shape.heads / self.shape.kv_heads
+    }
+
+    /// Scores of one query.
+    fn stride(&self) -> usize {
+        let longest = self.rows.iter().map(|row| row.length + 1).max().expect("a row");
+        padded(self.prompt.tokens) + padded(longest)
+    }
+
+    /// The block's queries, and room for its results.
+    fn gather(&self, packed: &Matrix, members: &[usize], scratch: &mut Scratch) {
+        let part = self.repeat() * self.shape.width;
+        scratch.queries.clear();
+        for &row in members {
+            let at = row * packed.columns + self.pair * part;
+            scratch.queries.extend_from_slice(&packed.values()[at..at + part]);
+        }
+        scratch.scores.resize(members.len() * self.repeat() * self.stride(), 0.0);
+        scratch.results.resize(members.len() * part, 0.0);
+    }
+
+    /// The prompt's keys `[width, padded tokens]` and values `[tokens, width]`.
+    fn shared(&self) -> [Rows<'_>; 2] {
+        let (width, prompt) = (self.shape.width, self.prompt);
+        let part = |tokens: usize| self.pair * width * tokens..(self.pair + 1) * width * tokens;
+        let padded = padded(prompt.tokens);
+        let (keys, values) = (&prompt.keys[part(padded)], &prompt.values[part(prompt.tokens)]);
+        [Rows { values: keys, stride: padded }, Rows { values, stride: width }]
+    }
+
+    /// A row's own keys `[width, capacity]` and values `[capacity, width]`.
+    fn own(&self, row: &CachedRow) -> [Rows<'_>; 2] {
+        let size = self.shape.width * self.capacity;
+        let at = (row.slot * self.shape.kv_heads + self.pair) * size;
+        let [keys, values] = [&self.layer.keys, &self.layer.values].map(|all| &all[at..at + size]);
+        [Rows { values: keys, stride: self.capacity }, Rows { values, stride: self.shape.width }]
+    }
+}
+
+struct Attend<'a> {
+    block: &'a Block<'a>,
+    scratch: &'a mut Scratch,
+}
+
+impl pulp::WithSimd for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let Self { block, scratch: Scratch { queries, scores, results } } = self;
+        let (width, repeat, tokens) = (block.shape.width, block.repeat(), block.prompt.tokens);
+        let (before, stride) = (padded(tokens), block.stride());
+        let count = block.rows.len() * repeat;
+        let [keys, values] = block.shared();
+        let all = Rows { values: queries, stride: width };
+        product_of_few(simd, (count, before, width), all, keys, scores, stride, false);
+        for (i, row) in block.rows.iter().enumerate() {
+            let own = Rows { values: &queries[i * repeat * width..], stride: width };
+            let target = &mut scores[i * repeat * stride + before..];
+            let sizes = (repeat, padded(row.length + 1), width);
+            product_of_few(simd, sizes, own, block.own(row)[0], target, stride, false);
+        }
+        for (query, scores) in scores.chunks_exact_mut(stride).enumerate() {
+            let (first, own) = scores.split_at_mut(before);
+            softmax(&mut first[..tokens], &mut own[..block.rows[query / repeat].length + 1], block.shape.scale());
+        }
+        let weights = Rows { values: scores, stride };
+        product_of_few(simd, (count, width, tokens), weights, values, results, width, false);
+        for (i, row) in block.rows.iter().enumerate() {
+            let weights = Rows { values: &scores[i * repeat * stride + before..], stride };
+            let target = &mut results[i * repeat * width..];
+            let sizes = (repeat, width, row.length + 1);
+            product_of_few(simd, sizes, weights, block.own(row)[1], target, width, true);
+        }
+    }
+}
+
+/// The softmax of both parts together, of scores that are still to be scaled.
 #[inline(always)]
-fn weighted_sum(a: &[f32], x: &[f32], b: &[f32], y: &[f32], scale: f32, output: &mut [f32]) {
-    const LANES: usize = 16;
-    let width = output.len();
-    let mut first = 0;
-    while first + LANES <= width {
-        let mut sums = [[0f32; LANES]; 4];
-        for (weights, rows) in [(a, x), (b, y)] {
-            for (j, weight) in weights.iter().enumerate() {
-                let row = &rows[j * width + first..j * width + first + LANES];
-                let sums = &mut sums[j % 4];
-                for lane in 0..LANES {
-                    sums[lane] = weight.mul_add(row[lane], sums[lane]);
-                }
-            }
+fn softmax(first: &mut [f32], own: &mut [f32], scale: f32) {
+    let largest = max(first).max(max(own));
+    let mut total = 0.0;
+    for part in [&mut *first, &mut *own] {
+        for score in part.iter_mut() {
+            *score = exp((*score - largest) * scale);
         }
-        for lane in 0..LANES {
-            let total = (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]);
-            output[first + lane] = total * scale;
-        }
-        first += LANES;
+        total += sum(part);
     }
-    for column in first..width {
-        let mut total = 0f32;
-        for (weights, rows) in [(a, x), (b, y)] {
-            for (j, weight) in weights.iter().enumerate() {
-                total = weight.mul_add(rows[j * width + column], total);
-            }
-        }
-        output[column] = total * scale;
-    }
+    let scale = 1.0 / total;
+    first.iter_mut().for_each(|weight| *weight *= scale);
+    own.iter_mut().for_each(|weight| *weight *= scale);
 }

@@ -8,6 +8,7 @@ mod attention;
 mod bridge;
 mod decode;
 mod embedding;
+mod few;
 mod head;
 mod linear;
 mod math;

@@ -1,0 +1,171 @@
+//! Products of a few rows with a matrix that many of them share.
+//!
+//! Each element is one chain of fused multiply-adds in the order of the inner dimension, however many rows are computed together, so a
+//! row's result does not depend on the rows beside it. Blocks of rows share what is loaded of the matrix, in registers.
+
+use pulp::Simd;
+use std::ops::Range;
+
+/// Lanes of the widest vectors.
+pub(crate) const LANES: usize = 16;
+/// Rows of a block: with two vectors of columns each, their sums and what is loaded occupy 15 registers.
+const MOST: usize = 6;
+
+/// A matrix in a slice, rows `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// From row `row` on.
+    fn from(self, row: usize) -> Self {
+        Self { values: &self.values[row * self.stride..], ..self }
+    }
+}
+
+/// `target = left right`, or `target += left right` with `add`: `[m, k] x [k, n]`.
+#[inline(always)]
+pub(crate) fn product_of_few<S: Simd>(
+    simd: S,
+    (m, n, k): (usize, usize, usize),
+    left: Rows,
+    right: Rows,
+    target: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
+    assert!(k == 0 || n == 0 || (k - 1) * right.stride + n <= right.values.len(), "the right matrix holds {k} x {n}");
+    let mut row = 0;
+    while row < m {
+        let (left, target) = (left.from(row), &mut target[row * stride..]);
+        row += match m - row {
+            MOST.. => block::<S, MOST>(simd, (n, k), left, right, target, stride, add),
+            3.. => block::<S, 3>(simd, (n, k), left, right, target, stride, add),
+            2 => block::<S, 2>(simd, (n, k), left, right, target, stride, add),
+            _ => block::<S, 1>(simd, (n, k), left, right, target, stride, add),
+        };
+    }
+}
+
+/// `R` rows; gives `R`.
+#[inline(always)]
+fn block<S: Simd, const R: usize>(
+    simd: S,
+    (n, k): (usize, usize),
+    left: Rows,
+    right: Rows,
+    target: &mut [f32],
+    stride: usize,
+    add: bool,
+) -> usize {
+    let left: [&[f32]; R] = std::array::from_fn(|row| &left.from(row).values[..k]);
+    let width = S::F32_LANES;
+    let mut first = 0;
+    while first < n {
+        if first + 2 * width <= n {
+            columns::<S, R, 2>(simd, first..first + 2 * width, left, right, target, stride, add);
+            first += 2 * width;
+        } else {
+            let to = n.min(first + width);
+            columns::<S, R, 1>(simd, first..to, left, right, target, stride, add);
+            first = to;
+        }
+    }
+    R
+}
+
+/// `R` rows and at most `T` vectors of columns; only the last vector may be a part of one.
+#[inline(always)]
+fn columns<S: Simd, const R: usize, const T: usize>(
+    simd: S,
+    columns: Range<usize>,
+    left: [&[f32]; R],
+    right: Rows,
+    target: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
+    let width = S::F32_LANES;
+    let part = |vector: usize| columns.start + vector * width..columns.end.min(columns.start + (vector + 1) * width);
+    let mut sums = [[simd.splat_f32s(0.0); T]; R];
+    if add {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                let part = part(vector);
+                *sum = simd.partial_load_f32s(&target[row * stride + part.start..row * stride + part.end]);
+            }
+        }
+    }
+    let whole = columns.len() == T * width;
+    for i in 0..left[0].len() {
+        let at = i * right.stride;
+        let right: [S::f32s; T] = std::array::from_fn(|vector| {
+            let part = part(vector);
+            if whole {
+                // SAFETY: the caller made sure that the right matrix holds these columns of row i; all of the vector lies in them.
+                unsafe { right.values.as_ptr().add(at + part.start).cast::<S::f32s>().read_unaligned() }
+            } else {
+                simd.partial_load_f32s(&right.values[at + part.start..at + part.end])
+            }
+        });
+        for (sums, left) in sums.iter_mut().zip(&left) {
+            // SAFETY: rows of the left matrix were cut to the same length.
+            let value = simd.splat_f32s(unsafe { *left.get_unchecked(i) });
+            for (sum, right) in sums.iter_mut().zip(&right) {
+                *sum = simd.mul_add_f32s(value, *right, *sum);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (vector, &sum) in sums.iter().enumerate() {
+            let part = part(vector);
+            simd.partial_store_f32s(&mut target[row * stride + part.start..row * stride + part.end], sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Product<'a>((usize, usize, usize), Rows<'a>, Rows<'a>, &'a mut [f32], usize, bool);
+
+    impl pulp::WithSimd for Product<'_> {
+        type Output = ();
+        fn with_simd<S: Simd>(self, simd: S) {
+            product_of_few(simd, self.0, self.1, self.2, self.3, self.4, self.5);
+        }
+    }
+
+    fn numbers(count: usize, salt: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 37 + salt * 101) % 23) as f32 * 0.25 - 2.5).collect()
+    }
+
+    /// Against sums in the same order, and the same bits whatever rows stand beside a row.
+    #[test]
+    fn each_element_is_one_chain() {
+        for (m, n, k) in [(1, 1, 1), (2, 16, 5), (3, 33, 8), (7, 50, 31), (13, 80, 64), (24, 15, 9)] {
+            let (a, b, c) = (numbers(m * (k + 3), 1), numbers(k * (n + 2), 2), numbers(m * (n + 1), 3));
+            let (left, right) = (Rows { values: &a, stride: k + 3 }, Rows { values: &b, stride: n + 2 });
+            for add in [false, true] {
+                let mut found = c.clone();
+                pulp::Arch::new().dispatch(Product((m, n, k), left, right, &mut found, n + 1, add));
+                for row in 0..m {
+                    let mut alone = c[row * (n + 1)..(row + 1) * (n + 1)].to_vec();
+                    let left = Rows { values: &a[row * (k + 3)..], stride: k + 3 };
+                    pulp::Arch::new().dispatch(Product((1, n, k), left, right, &mut alone, n + 1, add));
+                    for column in 0..n {
+                        let mut sum = if add { c[row * (n + 1) + column] } else { 0.0 };
+                        for i in 0..k {
+                            sum = a[row * (k + 3) + i].mul_add(b[i * (n + 2) + column], sum);
+                        }
+                        assert_eq!(found[row * (n + 1) + column], sum, "{m} x {n} x {k}: ({row}, {column})");
+                        assert_eq!(alone[column], sum);
+                    }
+                }
+            }
+        }
+    }
+}
