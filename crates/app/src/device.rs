@@ -1,5 +1,6 @@
 //! The only place that names backends: which devices this build reaches, and the one that a run takes.
 
+use crate::hardware::{self, Hardware};
 use crate::messages::silently;
 use anyhow::{bail, ensure};
 use burn::tensor::{DType, Device, DeviceType};
@@ -28,6 +29,7 @@ pub struct Facts {
     pub largest_buffer: Option<u64>,
     /// Types in which it computes.
     pub dtypes: Vec<FloatType>,
+    pub hardware: Hardware,
 }
 
 /// Backends in the order in which `auto` prefers them, with how their devices are listed.
@@ -77,6 +79,7 @@ impl Found {
             let dtypes = [(FloatType::F32, DType::F32), (FloatType::Bf16, DType::BF16), (FloatType::F16, DType::F16)];
             let mut facts = identity(&self.device);
             facts.dtypes = dtypes.into_iter().filter(supports).map(|(name, _)| name).collect();
+            facts.hardware = hardware::ask(self.backend, &facts.name, self.index);
             facts
         };
         match silently(asked) {
@@ -98,7 +101,7 @@ fn identity(device: &Device) -> Facts {
                 target: properties.identity.fingerprint.clone(),
                 is_card: properties.identity.physical.is_some(),
                 largest_buffer: Some(properties.memory.max_page_size),
-                dtypes: Vec::new(),
+                ..Facts::default()
             }
         }
         _ => processor(),
@@ -235,22 +238,11 @@ impl DeviceFlag {
 
 /// `percept devices`: what there is.
 pub(crate) fn list() {
-    println!("{:<12}{:<44}{:<16}{:>15}  computes in", "device", "name", "kernels for", "largest buffer");
     for found in found() {
-        let facts = match found.facts() {
-            Ok(facts) => facts,
-            Err(error) => {
-                println!("{:<12}{error}", found.key());
-                continue;
-            }
-        };
-        let buffer = facts
-            .largest_buffer
-            .map_or_else(|| "memory".to_owned(), |bytes| format!("{:.0} MiB", bytes as f64 / (1u64 << 20) as f64));
-        let dtypes: Vec<&str> = facts.dtypes.iter().map(|dtype| dtype.name()).collect();
-        let note = if facts.is_card || found.backend == Backend::Cpu { "" } else { "  (software)" };
-        let name: String = facts.name.chars().take(42).collect();
-        println!("{:<12}{name:<44}{:<16}{buffer:>15}  {}{note}", found.key(), facts.target, dtypes.join(", "));
+        match found.facts() {
+            Ok(facts) => println!("{:<12}{}", found.key(), describe(&facts, found.backend)),
+            Err(error) => println!("{:<12}{error}", found.key()),
+        }
     }
     let missing: Vec<&str> = [Backend::Cuda, Backend::Rocm, Backend::Metal, Backend::Vulkan, Backend::Webgpu]
         .into_iter()
@@ -260,4 +252,27 @@ pub(crate) fn list() {
     if !missing.is_empty() {
         println!("not in this build: {} (cargo build --release --features NAME)", missing.join(", "));
     }
+}
+
+/// A device's name, and below it what else is known.
+fn describe(facts: &Facts, backend: Backend) -> String {
+    let size = |bytes: u64| match bytes >> 30 {
+        0 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    };
+    let driver = match facts.hardware.driver.as_str() {
+        "" => String::new(),
+        driver => format!("driver {driver}; "),
+    };
+    let memory = facts.hardware.memory.map_or_else(|| "not told by the driver".to_owned(), size);
+    let buffer = facts.largest_buffer.map_or_else(|| "as memory".to_owned(), size);
+    let dtypes: Vec<&str> = facts.dtypes.iter().map(|dtype| dtype.name()).collect();
+    let note = if facts.is_card || backend == Backend::Cpu { "" } else { " (software)" };
+    format!(
+        "{}{note}\n{:<12}{driver}memory {memory}; largest buffer {buffer}; kernels for {}; computes in {}",
+        facts.name,
+        "",
+        facts.target,
+        dtypes.join(", ")
+    )
 }

@@ -8,6 +8,7 @@ mod cli;
 pub mod device;
 mod evaluate;
 mod grading;
+mod hardware;
 mod init;
 mod messages;
 mod objectives;

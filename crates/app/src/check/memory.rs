@@ -2,6 +2,7 @@
 
 use super::{compare, refuse};
 use crate::device::Found;
+use crate::hardware::Hardware;
 use crate::report::bar;
 use percept_config::Backend;
 use percept_weights::write_atomically;
@@ -24,7 +25,7 @@ pub(crate) fn ensure_checked(found: &Found) -> anyhow::Result<()> {
         found.key(),
         facts.name,
         facts.target,
-        driver(),
+        driver(&facts.hardware),
         env!("CARGO_PKG_VERSION"),
         features.join("+")
     );
@@ -55,10 +56,11 @@ fn remembered() -> Option<PathBuf> {
     Some(folder.join("percept").join("checked"))
 }
 
-/// The driver's version where the system tells it: NVIDIA's kernel module, and the kernel itself, which brings the others'.
-fn driver() -> String {
+/// The driver's version, as it says itself and as the system tells it: NVIDIA's kernel module, and the kernel, which brings the others'.
+fn driver(hardware: &Hardware) -> String {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let nvidia = read("/proc/driver/nvidia/version").and_then(|text| text.lines().next().map(str::to_owned));
     let kernel = read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned());
-    [nvidia, kernel].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let own = Some(hardware.driver.clone()).filter(|driver| !driver.is_empty());
+    [own, nvidia, kernel].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
