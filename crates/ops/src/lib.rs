@@ -150,6 +150,26 @@ pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape)
     cpu::apply1(packed, cpu::Attention { plan: plan.clone(), shape })
 }
 
+/// The gradient of [`attention`] with respect to `packed`, from that of its result. Neither has a graph: what attention needs for its
+/// gradient is computed again here, and scores exist for a part of the queries at a time.
+///
+/// # Shapes
+/// `packed` `[n, (heads + 2 kv_heads) * width]`, `upstream` `[n, heads * width]`; result as `packed`, in float32.
+pub fn attention_gradient(
+    packed: Tensor<2>,
+    upstream: Tensor<2>,
+    plan: &Arc<AttentionPlan>,
+    shape: HeadShape,
+) -> Tensor<2> {
+    if !fused(&packed) {
+        return composed::attention_gradient(packed, upstream, plan, shape);
+    }
+    let leaf = Tensor::from_inner(packed).require_grad();
+    let attended = attention(leaf.clone(), plan, shape);
+    let mut gradients = (attended * Tensor::from_inner(upstream)).sum().backward();
+    leaf.grad_remove(&mut gradients).expect("every row is looked at")
+}
+
 /// Rows of a table, and of features where there are any, put together by index.
 ///
 /// # Shapes

@@ -1,8 +1,9 @@
 //! What host code tells the tensor functions about packed rows.
 
-use crate::composed::{Angles, Layout};
+use crate::composed::{Angles, Layout, Tile};
 use crate::uploaded::Uploaded;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Heads of an attention layer; queries of `heads / kv_heads` heads share a key and value head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub struct AttentionPlan {
     /// Groups share no tokens.
     pub groups: Vec<PlanGroup>,
     pub(crate) uploaded: Uploaded<Layout>,
+    pub(crate) tiles: Uploaded<Arc<Vec<Tile>>>,
 }
 
 /// Spans that see each other's tokens; with their prefixes they lie inside the group.
@@ -62,7 +64,7 @@ impl AttentionPlan {
                 PlanGroup { spans: vec![Span { rows, prefix: 0..0 }] }
             })
             .collect();
-        Self { tokens: from, causal, groups, uploaded: Uploaded::default() }
+        Self { tokens: from, causal, groups, uploaded: Uploaded::default(), tiles: Uploaded::default() }
     }
 
     /// Groups of a prompt and its responses: the prompt sees itself, each response sees the prompt and itself, all causally.
@@ -83,7 +85,7 @@ impl AttentionPlan {
                 PlanGroup { spans }
             })
             .collect();
-        Self { tokens: from, causal: true, groups, uploaded: Uploaded::default() }
+        Self { tokens: from, causal: true, groups, uploaded: Uploaded::default(), tiles: Uploaded::default() }
     }
 }
 

@@ -7,10 +7,11 @@
 //! Legend: S spans, G groups, R responses of a group, T tokens of a span, P tokens of a prefix, h heads, k key and value heads, w width.
 
 use super::padded::bucket;
+use super::tiles::{Tile, attend, gradient, pulled, tiles};
 use super::{HIDDEN, cast, indices, rows_of};
 use crate::{AttentionPlan, HeadShape, Span};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,8 +31,8 @@ struct Plain {
     tokens: usize,
     /// `[S T]`
     own: Tensor<1, Int>,
-    /// `[S, 1, T, T]`: keys that a query does not see.
-    hidden: Tensor<4, Bool>,
+    /// `[S, 1, T, 1]`: keys that each query sees.
+    visible: Tensor<4, Int>,
 }
 
 /// Groups of responses behind a prefix.
@@ -45,12 +46,41 @@ struct Prefixed {
     own: Tensor<1, Int>,
     /// `[G P]`
     prefix: Tensor<1, Int>,
-    /// `[G, 1, R, T, P + T]`
-    hidden: Tensor<5, Bool>,
+    /// `[G, 1, 1, 1, 1]`: tokens of each prefix.
+    prefix_visible: Tensor<5, Int>,
+    /// `[G, 1, R, T, 1]`: keys of its own that each query sees.
+    visible: Tensor<5, Int>,
 }
 
-/// See [`crate::attention`].
+/// See [`crate::attention`]. Without a graph, scores exist for a part of the queries at a time.
 pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
+    if packed.is_tracked() {
+        return whole(packed, plan, shape);
+    }
+    let tiles = cut(plan, &packed, shape);
+    if tiles.is_empty() { whole(packed, plan, shape) } else { attend(&packed, &tiles, shape) }
+}
+
+/// See [`crate::attention_gradient`].
+pub fn attention_gradient(
+    packed: Tensor<2>,
+    upstream: Tensor<2>,
+    plan: &Arc<AttentionPlan>,
+    shape: HeadShape,
+) -> Tensor<2> {
+    let tiles = cut(plan, &packed, shape);
+    match tiles.is_empty() {
+        true => pulled(packed, upstream, |packed| whole(packed, plan, shape)),
+        false => gradient(&packed, &upstream, &tiles, shape),
+    }
+}
+
+fn cut(plan: &Arc<AttentionPlan>, packed: &Tensor<2>, shape: HeadShape) -> Arc<Vec<Tile>> {
+    plan.tiles.get(&packed.device(), |_| Arc::new(tiles(plan, shape.heads)))
+}
+
+/// All queries at once.
+pub(super) fn whole(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
     let layout = plan.uploaded.get(&packed.device(), |device| Layout::new(plan, device));
     let mut parts: Vec<Tensor<2>> = layout.plain.iter().map(|batch| batch.attend(&packed, shape)).collect();
     parts.extend(layout.prefixed.iter().map(|batch| batch.attend(&packed, shape)));
@@ -66,6 +96,19 @@ fn wide(x: Tensor<4>) -> Tensor<4> {
 fn padded(rows: std::ops::Range<usize>, tokens: usize) -> impl Iterator<Item = u32> {
     let (first, length) = (rows.start, rows.len());
     (0..tokens).map(move |t| if t < length { (first + t) as u32 } else { 0 })
+}
+
+/// How many keys of its own span each query sees, padded; padding sees one, so that no softmax is empty.
+fn visible(length: usize, tokens: usize, causal: bool) -> impl Iterator<Item = u32> {
+    (0..tokens).map(move |i| if causal { (i + 1).min(length.max(1)) } else { length.max(1) } as u32)
+}
+
+/// Whether key `j` of `keys` is beyond those that are visible, `[.., 1]`; made on the device, so that no mask is kept.
+fn beyond<const D: usize>(visible: Tensor<D, Int>, keys: usize) -> Tensor<D, Bool> {
+    let (mut shape, mut last) = (visible.dims(), [1; D]);
+    (shape[D - 1], last[D - 1]) = (keys, keys);
+    let keys = Tensor::<1, Int>::arange(0..keys as i64, &visible.device()).reshape(last);
+    keys.expand(shape).greater_equal(visible.expand(shape))
 }
 
 impl Layout {
@@ -112,13 +155,9 @@ impl Layout {
 impl Plain {
     fn new(spans: &[&Span], tokens: usize, causal: bool, device: &Device) -> Self {
         let own = spans.iter().flat_map(|span| padded(span.rows.clone(), tokens)).collect();
-        let mut hidden = Vec::with_capacity(spans.len() * tokens * tokens);
-        for span in spans {
-            let length = span.rows.len();
-            hidden.extend((0..tokens).flat_map(|i| (0..tokens).map(move |j| j >= length || (causal && j > i))));
-        }
-        let hidden = Tensor::from_data(TensorData::new(hidden, [spans.len(), 1, tokens, tokens]), device);
-        Self { spans: spans.len(), tokens, own: indices(own, device), hidden }
+        let seen = spans.iter().flat_map(|span| visible(span.rows.len(), tokens, causal)).collect();
+        let visible = indices(seen, device).reshape([spans.len(), 1, tokens, 1]);
+        Self { spans: spans.len(), tokens, own: indices(own, device), visible }
     }
 
     fn attend(&self, packed: &Tensor<2>, shape: HeadShape) -> Tensor<2> {
@@ -132,7 +171,7 @@ impl Plain {
         let queries = wide(part(0, h)).reshape([s, k, h / k * t, w]);
         let scores = queries.matmul(wide(part(h, k)).swap_dims(2, 3)).reshape([s, h, t, t]);
         let scores = scores.mul_scalar(shape.scale());
-        let scores = scores.mask_fill(self.hidden.clone().expand([s, h, t, t]), HIDDEN);
+        let scores = scores.mask_fill(beyond(self.visible.clone(), t).expand([s, h, t, t]), HIDDEN);
         let weights = cast(softmax(scores, 3), packed.dtype()).reshape([s, k, h / k * t, t]);
         let attended = weights.matmul(part(h + k, k)).reshape([s, h, t, w]);
         attended.permute([0, 2, 1, 3]).reshape([s * t, h * w])
@@ -148,20 +187,18 @@ impl Prefixed {
         causal: bool,
         device: &Device,
     ) -> Self {
-        let (mut own, mut prefix, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut own, mut prefix, mut lengths, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for group in groups {
             let shared = group[0].prefix.clone();
-            prefix.extend(padded(shared.clone(), prefix_tokens));
+            lengths.push(shared.len() as u32);
+            prefix.extend(padded(shared, prefix_tokens));
             for response in 0..responses {
                 let rows = group.get(response).map_or(0..0, |span| span.rows.clone());
                 own.extend(padded(rows.clone(), tokens));
-                for i in 0..tokens {
-                    hidden.extend((0..prefix_tokens).map(|j| j >= shared.len()));
-                    hidden.extend((0..tokens).map(|j| j >= rows.len() || (causal && j > i)));
-                }
+                seen.extend(visible(rows.len(), tokens, causal));
             }
         }
-        let shape = [groups.len(), 1, responses, tokens, prefix_tokens + tokens];
+        let count = groups.len();
         Self {
             groups: groups.len(),
             responses,
@@ -169,7 +206,8 @@ impl Prefixed {
             prefix_tokens,
             own: indices(own, device),
             prefix: indices(prefix, device),
-            hidden: Tensor::from_data(TensorData::new(hidden, shape), device),
+            prefix_visible: indices(lengths, device).reshape([count, 1, 1, 1, 1]),
+            visible: indices(seen, device).reshape([count, 1, responses, tokens, 1]),
         }
     }
 
@@ -195,9 +233,11 @@ impl Prefixed {
         let to_own = queries.permute([0, 1, 3, 2, 4]).reshape([g * r, k, fold * t, w]);
         let before: Tensor<5> = to_prefix.matmul(wide(shared_part(0)).swap_dims(2, 3)).reshape([g, h, r, t, p]);
         let behind: Tensor<5> = to_own.matmul(wide(own_part(h)).swap_dims(2, 3)).reshape([g, r, h, t, t]);
-        let scores = Tensor::cat(vec![before, behind.permute([0, 2, 1, 3, 4])], 4);
-        let scores = scores.mul_scalar(shape.scale());
-        let scores = scores.mask_fill(self.hidden.clone().expand([g, h, r, t, p + t]), HIDDEN);
+        let unseen = beyond(self.prefix_visible.clone(), p).expand([g, h, r, t, p]);
+        let before = before.mask_fill(unseen, HIDDEN);
+        let unseen = beyond(self.visible.clone(), t).expand([g, h, r, t, t]);
+        let behind = behind.permute([0, 2, 1, 3, 4]).mask_fill(unseen, HIDDEN);
+        let scores = Tensor::cat(vec![before, behind], 4).mul_scalar(shape.scale());
         let weights = cast(softmax(scores, 4), dtype);
         let before = weights.clone().narrow(4, 0, p).reshape([g, k, fold * r * t, p]);
         let before: Tensor<5> = before.matmul(shared_part(k)).reshape([g, h, r, t, w]);

@@ -9,10 +9,12 @@
 mod attention;
 mod cache;
 mod padded;
+mod tiles;
 
 pub(crate) use attention::Layout;
-pub use attention::attention;
+pub use attention::{attention, attention_gradient};
 pub(crate) use cache::DeviceCache;
+pub(crate) use tiles::Tile;
 
 use crate::{RotaryTable, Row};
 use burn::tensor::activation::{log_softmax, sigmoid};
