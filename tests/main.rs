@@ -7,6 +7,7 @@ mod init;
 mod parity;
 mod portability;
 mod program;
+mod recompute;
 mod runs;
 mod shared_prefix;
 mod tidy;

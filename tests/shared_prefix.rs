@@ -19,11 +19,11 @@ use percept_trainer::{CollectedGroup, Metrics, Updater, ViewNumbers};
 const IMAGE: u32 = 60;
 const VOCABULARY: u64 = 64;
 
-fn stream(seed: u64) -> Stream {
+pub(crate) fn stream(seed: u64) -> Stream {
     Key::new(seed, Purpose::Task).stream()
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         hidden_size: 32,
         intermediate_size: 48,
@@ -52,7 +52,7 @@ fn config() -> Config {
 }
 
 /// A model whose every parameter, biases too, is random and matters; `seed` names its small deviation from the others.
-fn policy(device: &Device, seed: u64) -> Qwen25Vl {
+pub(crate) fn policy(device: &Device, seed: u64) -> Qwen25Vl {
     let mut policy = initialize(&config(), 3, 0.2, device).expect("a valid configuration");
     let mut noise = stream(seed);
     for parameter in policy.parameters_mut() {
@@ -93,7 +93,7 @@ fn prompt(id: u64, pictures: &[(usize, usize)], text: usize) -> Arc<Prompt> {
 }
 
 /// Groups of different sizes: one picture (windows at its edges are smaller), text only, two pictures, a prompt of one token.
-fn prompts() -> Vec<(Arc<Prompt>, Vec<usize>)> {
+pub(crate) fn prompts() -> Vec<(Arc<Prompt>, Vec<usize>)> {
     vec![
         (prompt(0, &[(3, 5)], 7), vec![5, 1, 9, 2]),
         (prompt(1, &[], 11), vec![4, 6]),
@@ -103,7 +103,7 @@ fn prompts() -> Vec<(Arc<Prompt>, Vec<usize>)> {
     ]
 }
 
-fn scoring_groups(image: Image) -> Vec<ScoringGroup> {
+pub(crate) fn scoring_groups(image: Image) -> Vec<ScoringGroup> {
     let group = |(prompt, lengths): (Arc<Prompt>, Vec<usize>)| {
         let mut stream = stream(2000 + prompt.id);
         let responses = lengths.into_iter().map(|length| words(&mut stream, length).into()).collect();
@@ -113,7 +113,7 @@ fn scoring_groups(image: Image) -> Vec<ScoringGroup> {
     groups.filter(|group| image == Image::Whole || !group.prompt.pictures.is_empty()).collect()
 }
 
-fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("float32")
 }
 
@@ -128,7 +128,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Fails when gradients differ by more than 1e-4 of a parameter's largest; returns the largest such share.
-fn compare_gradients(found: &[Vec<f32>], expected: &[Vec<f32>], policy: &dyn Policy) -> f32 {
+pub(crate) fn compare_gradients(found: &[Vec<f32>], expected: &[Vec<f32>], policy: &dyn Policy) -> f32 {
     let mut worst = 0.0f32;
     for ((found, expected), parameter) in found.iter().zip(expected).zip(policy.parameters()) {
         let name = &parameter.pieces[0].name;
@@ -226,7 +226,7 @@ fn view(policy: &dyn Policy, groups: &[ScoringGroup]) -> Vec<Vec<Vec<f32>>> {
 }
 
 /// A batch with every view filled in by other weights, so that ratios are not 1; one group has no advantage at all.
-fn batch(policy_device: &Device) -> Vec<CollectedGroup> {
+pub(crate) fn batch(policy_device: &Device) -> Vec<CollectedGroup> {
     let (behavior, reference) = (policy(policy_device, 7), policy(policy_device, 8));
     let masked = View { weights: Weights::Behavior, image: Image::Corrupted(0) };
     let mut stream = stream(9);
@@ -270,7 +270,7 @@ fn batch(policy_device: &Device) -> Vec<CollectedGroup> {
 }
 
 /// The four methods with every term on.
-fn methods() -> Vec<(&'static str, Box<dyn Objective>)> {
+pub(crate) fn methods() -> Vec<(&'static str, Box<dyn Objective>)> {
     let grpo = || Grpo::new(GrpoConfig { kl_coefficient: 0.1, imitation_coefficient: 0.1, ..GrpoConfig::default() });
     let dapo = || Dapo::new(DapoConfig::default());
     let papo = || PapoConfig {
@@ -292,17 +292,29 @@ fn methods() -> Vec<(&'static str, Box<dyn Objective>)> {
 }
 
 /// Gradients and metrics of a batch that is cut into micro-batches of at most so many tokens.
-fn cut(
+pub(crate) fn cut(
     policy: &Qwen25Vl,
     objective: &dyn Objective,
     groups: &[CollectedGroup],
     micro_tokens: usize,
 ) -> (Vec<Vec<f32>>, Metrics) {
+    let (gradients, metrics) = learned(policy, objective, groups, (micro_tokens, false));
+    (gradients.into_iter().map(|gradient| gradient.expect("every parameter has a gradient")).collect(), metrics)
+}
+
+/// The same with blocks computed again or not; nothing for parameters that do not learn.
+pub(crate) fn learned(
+    policy: &Qwen25Vl,
+    objective: &dyn Objective,
+    groups: &[CollectedGroup],
+    (micro_tokens, recompute): (usize, bool),
+) -> (Vec<Option<Vec<f32>>>, Metrics) {
     let updater = Updater {
         objective,
         temperature: 1.0,
         prompts_per_update: groups.len(),
         micro_tokens,
+        recompute,
         learning_rate: 0.0,
         progress: Progress { step: 0, total_steps: 1 },
     };
@@ -310,9 +322,7 @@ fn cut(
     assert_eq!(tokens, groups.iter().flat_map(|group| &group.lengths).sum::<usize>(), "every token once");
     let (norm, mut metrics) = numbers.read(&gradients, true);
     metrics.set("norm", norm);
-    let values =
-        gradients.into_iter().map(|gradient| host(gradient.expect("every parameter has a gradient"))).collect();
-    (values, metrics)
+    (gradients.into_iter().map(|gradient| gradient.map(host)).collect(), metrics)
 }
 
 #[test]
@@ -366,6 +376,7 @@ fn rows_without_a_picture_have_no_part_in_perception() {
             temperature: 1.0,
             prompts_per_update: blind.len(),
             micro_tokens: usize::MAX,
+            recompute: false,
             learning_rate: 0.0,
             progress: Progress { step: 0, total_steps: 1 },
         };

@@ -257,6 +257,7 @@ fn update(objective: &dyn Objective, policy: &dyn Policy, groups: &[CollectedGro
         temperature: 1.0,
         prompts_per_update: groups.len(),
         micro_tokens: 14,
+        recompute: false,
         learning_rate: 0.0,
         progress: Progress { step: 0, total_steps: 10 },
     };

@@ -401,6 +401,7 @@ fn train(batch: &mut Batch, method: &str) {
         temperature: batch.temperature(),
         prompts_per_update: batch.groups.len(),
         micro_tokens: usize::MAX,
+        recompute: false,
         learning_rate,
         progress: Progress { step: 0, total_steps: 1 },
     };

@@ -189,6 +189,7 @@ fn updater<'a>(objective: &'a dyn Objective, settings: &Settings, step: u64) -> 
         temperature: settings.rollout.temperature,
         prompts_per_update: settings.prompts_per_update,
         micro_tokens: settings.micro_tokens,
+        recompute: settings.recompute,
         learning_rate: 1e-6,
         progress: Progress { step, total_steps: settings.steps },
     }

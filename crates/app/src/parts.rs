@@ -6,7 +6,8 @@ use crate::grading::RubricGrader;
 use crate::report::bar;
 use crate::source::{Preparation, Reading, Source};
 use anyhow::{Context, ensure};
-use percept_config::{Alpha, FormatPrompt, OnBadRow, RunConfig, SaveDtype, SpecialTokensInText};
+use burn::tensor::DType;
+use percept_config::{Alpha, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SpecialTokensInText};
 use percept_core::{Image, Objective, Policy};
 use percept_data::{DataConfig, DataSet};
 use percept_models::{Placement, SpecialIds};
@@ -187,6 +188,7 @@ impl Parts {
             steps,
             prompts_per_update: trainer.prompts_per_update,
             micro_tokens: trainer.micro_tokens,
+            recompute: self.recompute(),
             max_tries: trainer.max_tries,
             prompts_per_try: trainer.prompts_per_try,
             checkpoint_every: trainer.checkpoint_every as u64,
@@ -205,6 +207,15 @@ impl Parts {
             rounded_weights: run.model.save_dtype != SaveDtype::F32,
             stop_tokens: self.generation.eos.clone(),
             banned_tokens: self.banned(vocabulary),
+        }
+    }
+
+    /// Whether blocks are computed again for their gradients. The fused kernels of the CPU keep little without that.
+    fn recompute(&self) -> bool {
+        match self.run.trainer.recompute {
+            Recompute::Auto => !(percept_ops::is_fused(&self.placement.device) && self.placement.dtype == DType::F32),
+            Recompute::On => true,
+            Recompute::Off => false,
         }
     }
 

@@ -24,6 +24,9 @@ pub struct TrainerConfig {
     /// Tokens computed at once in scoring and training (micro-batch), a prompt counted once for its group. Bounds
     /// memory, never changes the result. Default: 16384.
     pub micro_tokens: usize,
+    /// Whether blocks are computed again for their gradients, so that only their inputs are kept: less memory, for the time of
+    /// one more forward pass. Default: `auto`, which is `on` for accelerators and 16-bit types, where a block keeps the most.
+    pub recompute: Recompute,
     /// Collections made to fill a step from groups that the objective admits, before the run stops. Default: 20; 0 is
     /// without limit.
     pub max_tries: usize,
@@ -50,6 +53,7 @@ impl Default for TrainerConfig {
             epochs: 2,
             prompts_per_update: 128,
             micro_tokens: 16384,
+            recompute: Recompute::Auto,
             max_tries: 20,
             prompts_per_try: 128,
             checkpoint_every: 5,
@@ -59,6 +63,16 @@ impl Default for TrainerConfig {
             samples_per_step: 16,
         }
     }
+}
+
+/// Whether blocks are computed again for their gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    #[default]
+    Auto,
+    On,
+    Off,
 }
 
 /// `[sft]`: the warm start on `data.solution_column`. Folder, seed, micro-batches and checkpoints are `[trainer]`'s, and

@@ -74,8 +74,45 @@ pub trait Policy: Send + Sync {
     /// `[n, 1]`, or `[n, 2]` with entropies in the second column.
     fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2>;
 
+    /// The same numbers without a graph, and how their gradient is taken later: for what learns when memory is short, since only the
+    /// inputs of pieces of the computation are kept, and the pieces computed again.
+    ///
+    /// Without an implementation of its own, a policy keeps the whole graph.
+    ///
+    /// # Shapes
+    /// As [`Policy::score`].
+    fn score_recomputed(&self, groups: &[ScoringGroup], request: ScoreRequest) -> (Tensor<2>, Box<dyn Tape + '_>) {
+        let scores = self.score(groups, request);
+        (scores.clone().inner(), Box::new(WholeGraph { parameters: self.parameters(), scores }))
+    }
+
     /// A decoder for at most `rows` responses at once, each of at most `tokens` tokens.
     fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_>;
+}
+
+/// A computation whose gradient can be taken once.
+pub trait Tape {
+    /// Takes the gradient with respect to the parameters, from that with respect to the result. `add` is called with a parameter's number
+    /// and a part of its gradient: more than once for a parameter that stands in several pieces.
+    fn backward(self: Box<Self>, upstream: Tensor<2>, add: &mut dyn FnMut(usize, Tensor<2>));
+}
+
+/// All of a graph at once.
+struct WholeGraph<'a> {
+    parameters: Vec<&'a Parameter>,
+    scores: Tensor<2>,
+}
+
+impl Tape for WholeGraph<'_> {
+    fn backward(self: Box<Self>, upstream: Tensor<2>, add: &mut dyn FnMut(usize, Tensor<2>)) {
+        let mut gradients = (self.scores * Tensor::from_inner(upstream)).sum().backward();
+        for (number, parameter) in self.parameters.into_iter().enumerate().filter(|(_, parameter)| parameter.trainable)
+        {
+            if let Some(gradient) = parameter.value.grad_remove(&mut gradients) {
+                add(number, gradient);
+            }
+        }
+    }
 }
 
 /// A response that takes one more token.

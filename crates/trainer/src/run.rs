@@ -153,6 +153,7 @@ impl Run<'_> {
             temperature: settings.rollout.temperature,
             prompts_per_update: settings.prompts_per_update,
             micro_tokens: settings.micro_tokens,
+            recompute: settings.recompute,
             learning_rate: (settings.optimizer.learning_rate)(state.step, settings.steps),
             progress: Progress { step: state.step, total_steps: settings.steps },
         };

@@ -10,7 +10,7 @@ use crate::optimizer::{Gradients, Optimizer};
 use crate::run::{Outcome, check_resumable, finish_metrics};
 use crate::settings::{Settings, SftSettings};
 use crate::step::{Phases, next_tasks};
-use crate::update::{Numbers, accumulate};
+use crate::update::{Live, Numbers};
 use crate::{CollectedGroup, Grader, SavePolicy, TaskSource, TrainError};
 use percept_core::{Finish, Group, Image, Metric, Policy, Response, Sampler, ScoreRequest, Task};
 use std::path::Path;
@@ -98,7 +98,7 @@ impl SftRun<'_> {
         let groups: Vec<CollectedGroup> = tasks.into_iter().map(solution_group).collect::<Result<_, _>>()?;
         state.next_visit = next_visit;
         let policy = &mut *self.policy;
-        let (gradients, numbers) = phases.time("update", || gradients(policy, &groups, settings.micro_tokens));
+        let (gradients, numbers) = phases.time("update", || gradients(policy, &groups, settings));
         let (norm, read) = phases.time("update", || numbers.read(&gradients, true));
         let learning_rate = (settings.optimizer.learning_rate)(state.step, self.sft.steps);
         metrics.0.extend(read.0);
@@ -159,18 +159,19 @@ fn solution_group(task: Arc<Task>) -> Result<CollectedGroup, TrainError> {
 }
 
 /// Gradients and the loss of a batch of solutions.
-fn gradients(policy: &dyn Policy, groups: &[CollectedGroup], micro_tokens: usize) -> (Gradients, Numbers) {
+fn gradients(policy: &dyn Policy, groups: &[CollectedGroup], settings: &Settings) -> (Gradients, Numbers) {
     let tokens: usize = groups.iter().flat_map(|group| &group.lengths).sum();
     let mut gradients: Gradients = policy.parameters().iter().map(|_| None).collect();
     let mut numbers = Numbers::new(policy.device().without_autodiff());
     let groups: Vec<&CollectedGroup> = groups.iter().collect();
-    for batch in micro_batches(&groups, micro_tokens) {
+    for batch in micro_batches(&groups, settings.micro_tokens) {
         let scoring: Vec<_> =
             batch.iter().map(|slice| groups[slice.group].scoring(Image::Whole, slice.responses.clone())).collect();
-        let log_probs = policy.score(&scoring, ScoreRequest { temperature: 1.0, entropy: false });
+        let mut live = Live::new(policy, settings.recompute);
+        let log_probs = live.score(&scoring, ScoreRequest { temperature: 1.0, entropy: false });
         let loss = log_probs.sum().div_scalar(-(tokens as f32));
         numbers.push(Metric::part("sft/loss", loss.clone()));
-        accumulate(policy, loss, &mut gradients);
+        live.accumulate(loss, &mut gradients);
     }
     (gradients, numbers)
 }

@@ -5,8 +5,8 @@ use crate::metrics::Metrics;
 use crate::optimizer::{Gradients, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use percept_core::{
-    Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores, Tally, View,
-    Weights,
+    Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores, ScoringGroup,
+    Tally, Tape, View, Weights,
 };
 use percept_ops::pad_rows;
 use std::ops::Range;
@@ -32,6 +32,8 @@ pub struct Updater<'a> {
     pub temperature: f32,
     pub prompts_per_update: usize,
     pub micro_tokens: usize,
+    /// Whether only inputs of pieces are kept for the gradient, and the pieces computed again.
+    pub recompute: bool,
     pub learning_rate: f64,
     pub progress: Progress,
 }
@@ -101,13 +103,14 @@ impl Updater<'_> {
                 let rows = sum_tallies(slices.iter().map(|slice| groups[slice.group].tally(slice.responses.clone())));
                 tokens += rows.tokens;
                 let counts = Counts { mini_batch, micro_batch: rows, num_micro_batches };
-                let evidence = self.evidence(policy, &groups, &slices, counts);
+                let mut live = Live::new(policy, learns && self.recompute);
+                let evidence = self.evidence(&mut live, &groups, &slices, counts);
                 let gap = gap(&evidence);
                 let Loss { value, metrics } = self.objective.loss(&evidence);
                 numbers.push(Metric::part("objective/loss", value.clone()));
                 metrics.into_iter().chain(gap).for_each(|metric| numbers.push(metric));
                 if learns {
-                    accumulate(policy, value, &mut gradients);
+                    live.accumulate(value, &mut gradients);
                 }
             }
         }
@@ -115,11 +118,11 @@ impl Updater<'_> {
     }
 
     /// Everything an objective may look at, for some responses.
-    fn evidence(&self, policy: &dyn Policy, groups: &[&CollectedGroup], slices: &[Slice], counts: Counts) -> Evidence {
-        let device = policy.device();
+    fn evidence(&self, scorer: &mut Live, groups: &[&CollectedGroup], slices: &[Slice], counts: Counts) -> Evidence {
+        let device = scorer.policy.device();
         let needs = self.objective.needs();
         let rows = Rows::new(groups, slices);
-        let live = |image: Image| {
+        let mut live = |image: Image| {
             let shown = |slice: &&Slice| image == Image::Whole || groups[slice.group].has_picture();
             let scoring: Vec<_> =
                 slices.iter().filter(shown).map(|s| groups[s.group].scoring(image, s.responses.clone())).collect();
@@ -129,7 +132,7 @@ impl Updater<'_> {
                 return Scores { entropy: needs.entropy.then(|| zeros.clone()), log_probs: zeros };
             }
             let request = ScoreRequest { temperature: self.temperature, entropy: needs.entropy };
-            let packed = policy.score(&scoring, request);
+            let packed = scorer.score(&scoring, request);
             let column = |i: usize| pad_rows(packed.clone().narrow(1, i, 1), &lengths, rows.tokens);
             Scores { log_probs: column(0), entropy: needs.entropy.then(|| column(1)) }
         };
@@ -190,21 +193,55 @@ fn gap(evidence: &Evidence) -> [Metric; 2] {
 const GAP_MAX: &str = "rollout/logprob_gap_max";
 const GAP_KL: &str = "rollout/logprob_gap_kl";
 
-/// Backward, and the gradients added to those so far.
-pub(crate) fn accumulate(policy: &dyn Policy, loss: Tensor<1>, into: &mut Gradients) {
-    let scale = policy.loss_scale();
-    let loss = if scale == 1.0 { loss } else { loss.mul_scalar(scale) };
-    let mut gradients = loss.backward();
-    for (parameter, sum) in policy.parameters().into_iter().zip(into) {
-        if !parameter.trainable {
-            continue;
+/// Scores that carry gradient, by a graph or by tapes.
+pub(crate) struct Live<'a> {
+    policy: &'a dyn Policy,
+    recompute: bool,
+    /// The scores, as beginnings of the loss's graph, and how it goes on below them.
+    tapes: Vec<(Tensor<2>, Box<dyn Tape + 'a>)>,
+}
+
+impl<'a> Live<'a> {
+    pub(crate) fn new(policy: &'a dyn Policy, recompute: bool) -> Self {
+        Self { policy, recompute, tapes: Vec::new() }
+    }
+
+    pub(crate) fn score(&mut self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {
+        if !self.recompute {
+            return self.policy.score(groups, request);
         }
-        if let Some(gradient) = parameter.value.grad_remove(&mut gradients) {
+        let (scores, tape) = self.policy.score_recomputed(groups, request);
+        let scores = Tensor::from_inner(scores).require_grad();
+        self.tapes.push((scores.clone(), tape));
+        scores
+    }
+
+    /// Backward, and the gradients added to those so far.
+    pub(crate) fn accumulate(self, loss: Tensor<1>, into: &mut Gradients) {
+        if !loss.is_tracked() {
+            // nothing that learns was looked at: pictures alone learn, and there is none
+            return;
+        }
+        let scale = self.policy.loss_scale();
+        let loss = if scale == 1.0 { loss } else { loss.mul_scalar(scale) };
+        let mut gradients = loss.backward();
+        let mut add = |number: usize, gradient: Tensor<2>| {
             let gradient = if scale == 1.0 { gradient } else { gradient.div_scalar(scale) };
+            let sum: &mut Option<Tensor<2>> = &mut into[number];
             *sum = Some(match sum.take() {
                 Some(sum) => sum + gradient,
                 None => gradient,
             });
+        };
+        for (scores, tape) in self.tapes {
+            if let Some(upstream) = scores.grad_remove(&mut gradients) {
+                tape.backward(upstream, &mut add);
+            }
+        }
+        for (number, parameter) in self.policy.parameters().into_iter().enumerate() {
+            if let Some(gradient) = parameter.trainable.then(|| parameter.value.grad_remove(&mut gradients)).flatten() {
+                add(number, gradient);
+            }
         }
     }
 }

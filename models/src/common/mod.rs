@@ -2,12 +2,14 @@
 
 mod layers;
 mod parameters;
+mod pull;
 
 pub(crate) use layers::{Linear, RmsNorm};
 pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{
     Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
 };
+pub(crate) use pull::{Sink, learns};
 
 use crate::ModelError;
 use std::path::Path;

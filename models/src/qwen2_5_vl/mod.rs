@@ -6,6 +6,7 @@ mod config;
 mod decoder;
 mod policy;
 mod position;
+mod recomputed;
 mod sizes;
 mod text;
 mod vision;

@@ -3,13 +3,14 @@
 use super::config::Config;
 use super::decoder::CachedDecoder;
 use super::position::{positions, rotary};
+use super::recomputed::Recomputed;
 use super::text::TextDecoder;
 use super::vision::{Features, VisionTower};
 use crate::ModelError;
 use crate::common::{Freeze, Make, Parameters, Placement, from_checkpoint, parameters_of, random_parameter};
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
-    Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup,
+    Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup, Tape,
 };
 use percept_ops::{AttentionPlan, Row};
 use percept_weights::NamingScheme;
@@ -23,7 +24,7 @@ pub struct Qwen25Vl {
     pub(super) device: Device,
     /// Of activations.
     pub(super) dtype: DType,
-    vision: VisionTower,
+    pub(super) vision: VisionTower,
     pub(super) text: TextDecoder,
 }
 parameters_of!(Qwen25Vl: vision, text);
@@ -49,14 +50,14 @@ pub fn initialize(config: &Config, seed: u64, deviation: f64, device: &Device) -
 }
 
 /// Tokens of a batch, packed: each prompt, then its responses without their last tokens (from which nothing is predicted).
-struct Packed {
-    rows: Vec<Row>,
-    positions: Vec<[u32; 3]>,
+pub(super) struct Packed {
+    pub(super) rows: Vec<Row>,
+    pub(super) positions: Vec<[u32; 3]>,
     /// For each response token, the row it is predicted from.
-    predictors: Vec<Row>,
-    targets: Vec<u32>,
+    pub(super) predictors: Vec<Row>,
+    pub(super) targets: Vec<u32>,
     /// Length of each prompt and of the packed part of its responses.
-    groups: Vec<(usize, Vec<usize>)>,
+    pub(super) groups: Vec<(usize, Vec<usize>)>,
 }
 
 impl Qwen25Vl {
@@ -124,7 +125,7 @@ impl Qwen25Vl {
         (rows, positions, next)
     }
 
-    fn pack(&self, groups: &[ScoringGroup], features: &[Vec<u32>]) -> Packed {
+    pub(super) fn pack(&self, groups: &[ScoringGroup], features: &[Vec<u32>]) -> Packed {
         let mut packed = Packed {
             rows: Vec::new(),
             positions: Vec::new(),
@@ -231,13 +232,18 @@ impl Policy for Qwen25Vl {
         percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
     }
 
+    fn score_recomputed(&self, groups: &[ScoringGroup], request: ScoreRequest) -> (Tensor<2>, Box<dyn Tape + '_>) {
+        let (scores, tape) = Recomputed::forward(self, groups, request);
+        (scores, Box::new(tape))
+    }
+
     fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_> {
         Box::new(CachedDecoder::new(self, rows, tokens))
     }
 }
 
 /// The pictures that a group's view shows.
-fn pictures_of(group: &ScoringGroup) -> &[PicturePatches] {
+pub(super) fn pictures_of(group: &ScoringGroup) -> &[PicturePatches] {
     match group.image {
         Image::Whole => &group.prompt.pictures,
         Image::Corrupted(slot) => &group.prompt.corrupted[slot],

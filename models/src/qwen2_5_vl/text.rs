@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) struct TextDecoder {
     pub(super) embedding: Parameter,
     pub(super) blocks: Vec<Block>,
-    norm: RmsNorm,
+    pub(super) norm: RmsNorm,
     /// Absent when the head is the embedding.
     head: Option<Parameter>,
     /// The head laid out for few rows, when [`TextDecoder::prepare`] made it.
@@ -45,7 +45,11 @@ impl TextDecoder {
 
     /// `[v, d]`
     pub(super) fn head(&self) -> Tensor<2> {
-        self.head.as_ref().unwrap_or(&self.embedding).value.clone()
+        self.head_parameter().value.clone()
+    }
+
+    pub(super) fn head_parameter(&self) -> &Parameter {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 
     /// Embeddings of tokens and features of pictures, in float32: `[rows, d]`
@@ -86,22 +90,43 @@ impl TextDecoder {
     ) -> Tensor<2> {
         let last = self.blocks.len() - 1;
         for (i, block) in self.blocks.iter().enumerate() {
-            let packed = block.qkv.forward(block.norm1.before(x.clone(), dtype));
-            let packed = percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads);
-            let mut attended = attend(i, packed);
-            if i == last {
-                attended = percept_ops::gather(attended, None, wanted);
-                x = percept_ops::gather(x, None, wanted);
-            }
-            x = block.output.add_to(x, attended);
-            let inner = percept_ops::swiglu(block.gate_up.forward(block.norm2.before(x.clone(), dtype)));
-            x = block.down.add_to(x, inner);
+            let attended = attend(i, block.before_attention(x.clone(), dtype, rotary, heads));
+            x = block.after_attention(x, attended, dtype, (i == last).then_some(wanted));
         }
         self.norm.forward(x)
     }
 }
 
 impl Block {
+    /// Rotated queries, keys and values.
+    pub(super) fn before_attention(
+        &self,
+        x: Tensor<2>,
+        dtype: DType,
+        rotary: &Arc<RotaryTable>,
+        heads: HeadShape,
+    ) -> Tensor<2> {
+        let packed = self.qkv.forward(self.norm1.before(x, dtype));
+        percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads)
+    }
+
+    /// The block's result; of some rows only when they are named.
+    pub(super) fn after_attention(
+        &self,
+        mut x: Tensor<2>,
+        mut attended: Tensor<2>,
+        dtype: DType,
+        wanted: Option<&Arc<[Row]>>,
+    ) -> Tensor<2> {
+        if let Some(wanted) = wanted {
+            attended = percept_ops::gather(attended, None, wanted);
+            x = percept_ops::gather(x, None, wanted);
+        }
+        let x = self.output.add_to(x, attended);
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype)));
+        self.down.add_to(x, inner)
+    }
+
     fn new(make: &mut Make, config: &Config, name: &str) -> Result<Self, ModelError> {
         let (d, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
         let HeadShape { heads, kv_heads, width } = config.heads;

@@ -3,7 +3,7 @@
 use super::config::VisionConfig;
 use super::position::{patch_angles, window_order};
 use crate::ModelError;
-use crate::common::{Linear, Make, RmsNorm, parameters_of};
+use crate::common::{Linear, Make, Parameters, RmsNorm, parameters_of};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::PicturePatches;
 use percept_ops::{AttentionPlan, HeadShape, RotaryTable};
@@ -12,8 +12,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(super) struct VisionTower {
     config: VisionConfig,
-    patch_embed: Linear,
-    blocks: Vec<VisionBlock>,
+    pub(super) patch_embed: Linear,
+    pub(super) blocks: Vec<VisionBlock>,
     merger_norm: RmsNorm,
     merger_in: Linear,
     merger_out: Linear,
@@ -21,7 +21,7 @@ pub(super) struct VisionTower {
 parameters_of!(VisionTower: patch_embed, blocks, merger_norm, merger_in, merger_out);
 
 #[derive(Clone, Debug)]
-struct VisionBlock {
+pub(super) struct VisionBlock {
     norm1: RmsNorm,
     qkv: Linear,
     proj: Linear,
@@ -32,10 +32,8 @@ struct VisionBlock {
 parameters_of!(VisionBlock: norm1, qkv, proj, norm2, gate_up, down);
 
 /// Pictures of a batch in the tower's order.
-struct Windows {
-    /// `[patches, patch width]`
-    patches: Vec<f32>,
-    rotary: Arc<RotaryTable>,
+pub(super) struct Windows {
+    pub(super) rotary: Arc<RotaryTable>,
     windows: Arc<AttentionPlan>,
     pictures: Arc<AttentionPlan>,
 }
@@ -69,23 +67,50 @@ impl VisionTower {
 
     /// Features of all pictures, computed in this type.
     pub(super) fn forward(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType) -> Features {
-        let (input, index) = self.arrange(pictures);
-        let patch_width = self.config.patch_width();
-        let patches = input.patches.len() / patch_width;
-        let input_rows = Tensor::from_data(TensorData::new(input.patches, [patches, patch_width]), device);
-        let mut x = percept_ops::cast(self.patch_embed.forward(percept_ops::cast(input_rows, dtype)), DType::F32);
+        let (input, patches, index) = self.arrange(pictures, device, dtype);
+        let mut x = self.embed(patches);
         let heads = self.config.heads();
         for (i, block) in self.blocks.iter().enumerate() {
-            let full = self.config.full_attention_blocks.contains(&i);
-            x = block.forward(x, dtype, if full { &input.pictures } else { &input.windows }, &input.rotary, heads);
+            let packed = block.before_attention(x.clone(), dtype, &input.rotary, heads);
+            x = block.after_attention(x, percept_ops::attention(packed, self.plan(&input, i), heads), dtype);
         }
-        let merge = self.config.spatial_merge_size.pow(2);
-        let merged = self.merger_norm.before(x, dtype).reshape([patches / merge, merge * self.config.hidden_size]);
-        Features { rows: self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged))), index }
+        Features { rows: self.merge(x, dtype), index }
     }
 
-    /// Brings pictures into window order; the permutation is undone where features are looked up.
-    fn arrange(&self, pictures: &[&PicturePatches]) -> (Windows, Vec<Vec<u32>>) {
+    /// `[patches, patch width]` to `[patches, width]`
+    pub(super) fn embed(&self, patches: Tensor<2>) -> Tensor<2> {
+        percept_ops::cast(self.patch_embed.forward(patches), DType::F32)
+    }
+
+    /// What patches see in a block.
+    pub(super) fn plan<'a>(&self, input: &'a Windows, block: usize) -> &'a Arc<AttentionPlan> {
+        if self.config.full_attention_blocks.contains(&block) { &input.pictures } else { &input.windows }
+    }
+
+    pub(super) fn heads(&self) -> HeadShape {
+        self.config.heads()
+    }
+
+    /// Features of merged patches.
+    pub(super) fn merge(&self, x: Tensor<2>, dtype: DType) -> Tensor<2> {
+        let merge = self.config.spatial_merge_size.pow(2);
+        let patches = x.dims()[0];
+        let merged = self.merger_norm.before(x, dtype).reshape([patches / merge, merge * self.config.hidden_size]);
+        self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged)))
+    }
+
+    /// The parts behind the blocks.
+    pub(super) fn merger(&self) -> [&dyn Parameters; 3] {
+        [&self.merger_norm, &self.merger_in, &self.merger_out]
+    }
+
+    /// Brings pictures into window order, `[patches, patch width]`; the permutation is undone where features are looked up.
+    pub(super) fn arrange(
+        &self,
+        pictures: &[&PicturePatches],
+        device: &Device,
+        dtype: DType,
+    ) -> (Windows, Tensor<2>, Vec<Vec<u32>>) {
         let (width, merge) = (self.config.patch_width(), self.config.spatial_merge_size.pow(2));
         let total: usize = pictures.iter().map(|picture| picture.rows.len()).sum();
         let mut patches = Vec::with_capacity(total);
@@ -109,13 +134,14 @@ impl VisionTower {
             sizes.extend((0..time).map(|_| height * across));
         }
         let half = self.config.heads().width / 2;
+        let rows = TensorData::new(patches, [angles.len() / (self.config.heads().width / 2), width]);
+        let patches = percept_ops::cast(Tensor::from_data(rows, device), dtype);
         let input = Windows {
-            patches,
             rotary: Arc::new(RotaryTable::new(&angles, half)),
             windows: Arc::new(AttentionPlan::separate(&windows, false)),
             pictures: Arc::new(AttentionPlan::separate(&sizes, false)),
         };
-        (input, index)
+        (input, patches, index)
     }
 }
 
@@ -133,17 +159,19 @@ impl VisionBlock {
         })
     }
 
-    fn forward(
+    /// Rotated queries, keys and values.
+    pub(super) fn before_attention(
         &self,
         x: Tensor<2>,
         dtype: DType,
-        plan: &Arc<AttentionPlan>,
         rotary: &Arc<RotaryTable>,
         heads: HeadShape,
     ) -> Tensor<2> {
-        let packed = self.qkv.forward(self.norm1.before(x.clone(), dtype));
-        let packed = percept_ops::rotate(packed, rotary, 2 * heads.heads);
-        let x = self.proj.add_to(x, percept_ops::attention(packed, plan, heads));
+        percept_ops::rotate(self.qkv.forward(self.norm1.before(x, dtype)), rotary, 2 * heads.heads)
+    }
+
+    pub(super) fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>, dtype: DType) -> Tensor<2> {
+        let x = self.proj.add_to(x, attended);
         let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype)));
         self.down.add_to(x, inner)
     }

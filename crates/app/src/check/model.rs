@@ -91,6 +91,21 @@ fn gradients(policy: &Qwen25Vl) -> Vec<Tensor<2>> {
     policy.parameters().iter().map(|parameter| parameter.value.grad(&all).expect("every parameter is used")).collect()
 }
 
+/// The same gradient, block by block, each computed again: how runs on accelerators take it.
+fn recomputed(policy: &Qwen25Vl) -> Vec<Tensor<2>> {
+    let (scores, tape) = policy.score_recomputed(&groups(), REQUEST);
+    let upstream = numbers(scores.dims(), 9, 1.0, &scores.device());
+    let mut sums: Vec<Option<Tensor<2>>> = policy.parameters().iter().map(|_| None).collect();
+    tape.backward(upstream, &mut |number, part| {
+        let sum = &mut sums[number];
+        *sum = Some(match sum.take() {
+            Some(sum) => sum + part,
+            None => part,
+        });
+    });
+    sums.into_iter().map(|sum| sum.expect("every parameter is used")).collect()
+}
+
 pub(super) fn probes() -> Vec<Probe> {
     let mut probes = vec![
         Probe::new("vision tower", PRODUCTS, |device| {
@@ -113,6 +128,16 @@ pub(super) fn probes() -> Vec<Probe> {
         Probe::new("gradient of every parameter", PRODUCTS, |device| {
             gradients(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect()
         }),
+        Probe {
+            name: "gradient of every parameter, block by block",
+            tolerance: PRODUCTS,
+            expected: Box::new(|device| {
+                gradients(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect()
+            }),
+            found: Box::new(|device| {
+                recomputed(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect()
+            }),
+        },
         Probe {
             name: "decoding with a cache, and scoring without",
             tolerance: PRODUCTS,
