@@ -4,6 +4,7 @@ mod bad_input;
 mod device;
 mod gradients;
 mod init;
+mod lora;
 mod parity;
 mod portability;
 mod program;

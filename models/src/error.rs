@@ -26,6 +26,13 @@ pub enum ModelError {
         folder.display()
     )]
     TooLargeForDevice { folder: PathBuf, name: String, bytes: u64, limit: u64 },
+    #[error(
+        "{}: model.lora.targets matches no linear map; maps are named like \"model.layers.0.self_attn.q_proj\"",
+        folder.display()
+    )]
+    NoTarget { folder: PathBuf },
+    #[error("{}: {reason}", path.display())]
+    Adapter { path: PathBuf, reason: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
 }

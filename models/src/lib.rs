@@ -5,12 +5,14 @@
 mod blueprint;
 mod common;
 mod error;
+mod peft;
 pub mod qwen2_5_vl;
 mod save;
 
 pub use blueprint::{Blueprint, TokenIds};
-pub use common::{Freeze, Placement};
+pub use common::{Freeze, Lora, Placement};
 pub use error::ModelError;
+pub use peft::save_adapter;
 pub use save::save;
 
 use burn::tensor::Device;
@@ -25,7 +27,7 @@ pub struct SpecialIds {
 }
 
 /// Opens a checkpoint folder on a device.
-type Load = fn(&Path, &Placement, &Freeze) -> Result<Box<dyn Policy>, ModelError>;
+type Load = fn(&Path, &Placement, &Freeze, Option<&Lora>) -> Result<Box<dyn Policy>, ModelError>;
 
 /// Plans a random checkpoint of a size.
 type Plan = fn(&str, &TokenIds, &Device) -> Result<Blueprint, ModelError>;
@@ -47,12 +49,29 @@ const FAMILIES: &[Family] = &[Family {
 }];
 
 /// Loads the checkpoint in `folder` onto a device (a `&Device` stands for float32 there); on an autodiff device its parameters take gradients, but for those that
-/// `freeze` names.
+/// `freeze` names. A folder with an adapter in PEFT's layout stands for its base with the adapter.
 ///
 /// # Errors
 /// When the folder is not a checkpoint of a known family, or its files are damaged or do not fit its configuration.
 pub fn load(folder: &Path, placement: impl Into<Placement>, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
-    (family(folder)?.load)(folder, &placement.into(), freeze)
+    let placement = placement.into();
+    if peft::is_adapter(folder) {
+        return peft::load(folder, &placement);
+    }
+    (family(folder)?.load)(folder, &placement, freeze, None)
+}
+
+/// Loads the checkpoint in `folder` with new low-rank adapters, which alone take gradients.
+///
+/// # Errors
+/// As [`load`], and when no map of the model is a target.
+pub fn load_adapted(folder: &Path, placement: &Placement, lora: &Lora) -> Result<Box<dyn Policy>, ModelError> {
+    let policy = (family(folder)?.load)(folder, placement, &|_| true, Some(lora))?;
+    let mut names = policy.parameters().into_iter().flat_map(|parameter| &parameter.pieces);
+    if names.any(|piece| piece.name.ends_with(".lora_A.weight")) {
+        return Ok(policy);
+    }
+    Err(ModelError::NoTarget { folder: folder.to_owned() })
 }
 
 /// The special ids of the checkpoint in `folder`.

@@ -136,11 +136,10 @@ fn lane(app: &App, parts: &Parts, run: RunConfig, kind: &str, source: &mut Sourc
     if source.masked.is_empty() {
         parts.mask_for(source, &*objective)?;
     }
-    let folder = &run.model.checkpoint;
     let needs = objective.needs();
     let reference = needs.views.iter().any(|view| view.weights == Weights::Reference);
-    let reference = reference.then(|| parts.policy(folder, false)).transpose()?.map(|policy| policy.freeze());
-    let policy = parts.policy(folder, true)?;
+    let policy = parts.learner(None)?;
+    let reference = reference.then(|| parts.reference(&*policy)).transpose()?;
     let optimizer = Optimizer::new(&*policy, crate::parts::optimizer(&run.optimizer));
     let name = kind.to_owned();
     let (steps, totals, groups) = (Vec::new(), Vec::new(), Vec::new());

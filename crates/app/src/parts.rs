@@ -7,13 +7,15 @@ use crate::report::bar;
 use crate::source::{Preparation, Reading, Source};
 use anyhow::{Context, ensure};
 use burn::tensor::DType;
-use percept_config::{Alpha, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SpecialTokensInText};
-use percept_core::{Image, Objective, Policy};
+use percept_config::{Alpha, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SaveLora, SpecialTokensInText};
+use percept_core::{FrozenPolicy, Image, Objective, Policy};
 use percept_data::{DataConfig, DataSet};
-use percept_models::{Placement, SpecialIds};
+use percept_models::{Lora, Placement, SpecialIds};
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
-use percept_trainer::{OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings};
+use percept_trainer::{
+    KeptWeights, OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings,
+};
 use percept_vision::{CorruptionConfig, Limits, Preprocessor};
 use percept_weights::Dtype;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,40 @@ impl Parts {
             self.check_freeze(&*policy)?;
         }
         Ok(policy)
+    }
+
+    /// The policy that a run trains: from its last checkpoint when it is resumed. Adapters are added to the weights that the run started
+    /// from; the trainer's state brings their values.
+    pub(crate) fn learner(&self, resume: Option<&Path>) -> anyhow::Result<Box<dyn Policy>> {
+        let start = &self.run.model.checkpoint;
+        let Some(lora) = &self.run.model.lora else { return self.policy(resume.unwrap_or(start), true) };
+        let mut placement = self.placement.clone();
+        placement.device = placement.device.autodiff();
+        let targets = |name: &str| lora.adapts(name);
+        let lora = Lora { rank: lora.rank, alpha: lora.alpha, seed: self.run.trainer.seed, targets: &targets };
+        Ok(percept_models::load_adapted(start, &placement, &lora)?)
+    }
+
+    /// The frozen reference of a policy in training: itself without its adapters where it has any and starts from the reference.
+    pub(crate) fn reference(&self, policy: &dyn Policy) -> anyhow::Result<FrozenPolicy> {
+        let model = &self.run.model;
+        let shared = policy.without_adapters().filter(|_| model.reference == model.checkpoint);
+        match shared {
+            Some(base) => Ok(base),
+            None => Ok(self.policy(&model.reference, false)?.freeze()),
+        }
+    }
+
+    /// How many numbers learn, for --dry-run.
+    pub(crate) fn describe_learning(&self) -> anyhow::Result<String> {
+        let policy = self.learner(None)?;
+        let (mut all, mut learning) = (0usize, 0usize);
+        for parameter in policy.parameters() {
+            let count: usize = parameter.value.dims().iter().product();
+            all += count;
+            learning += if parameter.trainable { count } else { 0 };
+        }
+        Ok(format!("{learning} of {all} parameters learn ({:.2} %)", 100.0 * learning as f64 / all as f64))
     }
 
     /// Every pattern of `model.freeze` must mean something, and something must be left to train.
@@ -204,7 +240,11 @@ impl Parts {
                 sampling: evaluation,
             },
             optimizer: optimizer(&run.optimizer),
-            rounded_weights: run.model.save_dtype != SaveDtype::F32,
+            kept_weights: match (&run.model.lora, run.model.save_dtype) {
+                (Some(_), _) => KeptWeights::Learning,
+                (None, SaveDtype::F32) => KeptWeights::None,
+                (None, _) => KeptWeights::All,
+            },
             stop_tokens: self.generation.eos.clone(),
             banned_tokens: self.banned(vocabulary),
         }
@@ -227,7 +267,14 @@ impl Parts {
             SaveDtype::F16 => Dtype::F16,
             SaveDtype::Bf16 => Dtype::BF16,
         };
-        Box::new(move |policy, folder| percept_models::save(policy, &source, folder, dtype).map_err(TrainError::seam))
+        let adapter = self.run.model.lora.as_ref().filter(|lora| lora.save == SaveLora::Adapter).map(|lora| lora.alpha);
+        Box::new(move |policy, folder| {
+            let saved = match adapter {
+                Some(alpha) => percept_models::save_adapter(policy, &source, folder, alpha),
+                None => percept_models::save(policy, &source, folder, dtype),
+            };
+            saved.map_err(TrainError::seam)
+        })
     }
 }
 

@@ -103,14 +103,15 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     if arguments.dry_run {
         println!("{plan}");
         println!("{}", describe(&*objective));
+        println!("{}", parts.describe_learning()?);
         return Ok(ExitCode::SUCCESS);
     }
     crate::check::ensure_checked(&parts.found)?;
     let run_dir = &run.trainer.run_dir;
     let resume = prepare(run_dir, run, arguments.resume)?;
-    let policy = parts.policy(resume.as_deref().unwrap_or(&run.model.checkpoint), true)?;
+    let policy = parts.learner(resume.as_deref())?;
     let needs_reference = objective.needs().views.iter().any(|view| view.weights == Weights::Reference);
-    let reference = needs_reference.then(|| parts.policy(&run.model.reference, false)).transpose()?;
+    let reference = needs_reference.then(|| parts.reference(&*policy)).transpose()?;
     let settings = parts.settings(plan.total_steps, policy.vocabulary());
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
@@ -118,7 +119,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let outcome = Run {
         settings: &settings,
         policy,
-        reference: reference.map(|reference| reference.freeze()),
+        reference,
         objective: &*objective,
         train: &mut source,
         validation: validation.as_mut().map(|source| source as &mut dyn TaskSource),
@@ -153,7 +154,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     crate::check::ensure_checked(&parts.found)?;
     let run_dir = run.trainer.run_dir.join("sft");
     let resume = prepare(&run_dir, run, arguments.resume)?;
-    let policy = parts.policy(resume.as_deref().unwrap_or(&run.model.checkpoint), true)?;
+    let policy = parts.learner(resume.as_deref())?;
     let mut settings = parts.settings(plan.total_steps, policy.vocabulary());
     settings.run_dir = run_dir;
     settings.optimizer = optimizer(&run.sft.optimizer);

@@ -28,7 +28,7 @@ mod validate;
 pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
 pub use device::{Backend, DeviceConfig, FloatType};
 pub use error::ConfigError;
-pub use model::{ModelConfig, SaveDtype};
+pub use model::{LoraConfig, ModelConfig, SaveDtype, SaveLora};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
 pub use plan::{BatchPlan, SftPlan};
 pub use reward::RewardConfig;

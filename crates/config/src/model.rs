@@ -19,6 +19,47 @@ pub struct ModelConfig {
     /// Type of the numbers in saved checkpoints. Default: `f32`.
     #[serde(default)]
     pub save_dtype: SaveDtype,
+    /// `[model.lora]`: low-rank adapters learn in place of the weights. Default: absent, all weights learn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+}
+
+/// `[model.lora]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank of each adapter. Default: 16.
+    pub rank: usize,
+    /// The adapter's product is scaled by `alpha / rank`. Default: 32.
+    pub alpha: f64,
+    /// Name patterns of the linear maps that get an adapter, without `.weight`. Default: `["model.layers.*"]`, all of the text decoder's;
+    /// `visual.*` adds the vision tower's.
+    pub targets: Vec<String>,
+    /// What checkpoints hold: `merged`, a whole model with the adapters in its weights, or `adapter`, a folder in PEFT's layout that names
+    /// its base. Default: `merged`.
+    pub save: SaveLora,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { rank: 16, alpha: 32.0, targets: vec!["model.layers.*".to_owned()], save: SaveLora::Merged }
+    }
+}
+
+impl LoraConfig {
+    /// Whether the map of this name gets an adapter.
+    pub fn adapts(&self, map: &str) -> bool {
+        self.targets.iter().any(|pattern| matches(pattern, map))
+    }
+}
+
+/// What a checkpoint of a run with adapters holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveLora {
+    #[default]
+    Merged,
+    Adapter,
 }
 
 impl ModelConfig {

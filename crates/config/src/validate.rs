@@ -40,6 +40,11 @@ impl RunConfig {
         for (index, pattern) in model.freeze.iter().enumerate() {
             self.filled(&format!("model.freeze[{index}]"), pattern)?;
         }
+        if let Some(lora) = &model.lora {
+            self.at_least_one("model.lora.rank", lora.rank as u64)?;
+            self.in_range("model.lora.alpha", lora.alpha, lora.alpha > 0.0, "more than 0")?;
+            self.at_least_one("model.lora.targets", lora.targets.len() as u64)?;
+        }
         let data = &self.data;
         for (key, paths) in [("data.train", &data.train), ("data.validation", &data.validation)] {
             for (index, path) in paths.iter().enumerate() {

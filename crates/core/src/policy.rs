@@ -17,6 +17,13 @@ pub struct Parameter {
     pub rounds: bool,
 }
 
+impl Parameter {
+    /// Whether it is part of an adapter, which no checkpoint of the whole model holds.
+    pub fn is_adapter(&self) -> bool {
+        [".lora_A.weight", ".lora_B.weight"].iter().any(|ending| self.pieces[0].name.ends_with(ending))
+    }
+}
+
 /// A tensor of the checkpoint inside a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -65,6 +72,17 @@ pub trait Policy: Send + Sync {
 
     /// The same weights without gradient; memory is shared until they are replaced.
     fn freeze(&self) -> FrozenPolicy;
+
+    /// The policy that adapters were added to, sharing its memory; nothing where there are no adapters.
+    fn without_adapters(&self) -> Option<FrozenPolicy> {
+        None
+    }
+
+    /// The value of the parameter with this number as a checkpoint without adapters holds it, without gradient.
+    fn merged(&self, number: usize) -> Tensor<2> {
+        let value = self.parameters()[number].value.clone();
+        if value.device().is_autodiff() { value.inner() } else { value }
+    }
 
     /// Log-probability (and entropy) of every response token, packed in order of groups, responses, tokens.
     ///

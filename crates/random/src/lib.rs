@@ -23,6 +23,8 @@ pub enum Purpose {
     Initialization = 5,
     /// The synthetic visual task.
     Task = 6,
+    /// Initial weights of low-rank adapters.
+    Adapter = 7,
 }
 
 /// The name of a stream of random numbers.

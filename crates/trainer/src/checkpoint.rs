@@ -1,7 +1,7 @@
 //! Checkpoints: a Hugging Face folder that others can load, and beside the weights what resuming needs.
 
 use crate::optimizer::Optimizer;
-use crate::settings::Settings;
+use crate::settings::{KeptWeights, Settings};
 use crate::{SavePolicy, TrainError};
 use burn::tensor::{Tensor, TensorData};
 use percept_core::{Parameter, Policy};
@@ -118,7 +118,12 @@ impl Checkpoint<'_> {
         let mut tensors: Vec<(String, Tensor<2>)> = Vec::new();
         for (parameter, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
             let label = label(parameter);
-            if self.settings.rounded_weights {
+            let kept = match self.settings.kept_weights {
+                KeptWeights::None => false,
+                KeptWeights::All => true,
+                KeptWeights::Learning => parameter.trainable,
+            };
+            if kept {
                 tensors.push((format!("weight.{label}"), plain(parameter.value.clone())));
             }
             if let Some([m, v]) = moments {

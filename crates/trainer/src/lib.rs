@@ -29,7 +29,7 @@ pub use optimizer::Optimizer;
 pub use refill::{Progress as RefillProgress, Refill};
 pub use run::{Outcome, Run};
 pub use seams::{Grade, Grader, SavePolicy, TaskSource};
-pub use settings::{OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
+pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
 pub use sft::SftRun;
 pub use step::{Collector, Phases};
 pub use update::{UpdateReport, Updater};

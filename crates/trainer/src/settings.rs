@@ -30,11 +30,22 @@ pub struct Settings {
     pub rollout: RolloutSettings,
     pub validation: ValidationSettings,
     pub optimizer: OptimizerSettings,
-    /// Whether a checkpoint's weights are rounded, so that exact ones are kept beside them for resuming.
-    pub rounded_weights: bool,
+    /// Which exact weights are kept beside a checkpoint's for resuming.
+    pub kept_weights: KeptWeights,
     /// Ids of stop tokens and of tokens that are never sampled.
     pub stop_tokens: Vec<u32>,
     pub banned_tokens: Vec<u32>,
+}
+
+/// Which exact weights a checkpoint's state holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptWeights {
+    /// None: the checkpoint holds them.
+    None,
+    /// All: the checkpoint's are rounded.
+    All,
+    /// Those that learn: the others come from where the run started.
+    Learning,
 }
 
 #[derive(Clone, Debug)]

@@ -54,6 +54,17 @@ impl Checkpoint {
         Ok(Checkpoint { folder, scheme, files, places })
     }
 
+    /// Opens one file of weights, whatever its name.
+    ///
+    /// # Errors
+    /// When it cannot be read, is truncated or corrupt, or two tensors have one canonical name.
+    pub fn open_file(path: impl AsRef<Path>, scheme: NamingScheme) -> Result<Checkpoint, WeightsError> {
+        let folder = path.as_ref().to_owned();
+        let files = vec![MappedFile::open(&folder)?];
+        let places = canonical_places(&folder, &scheme, &files)?;
+        Ok(Checkpoint { folder, scheme, files, places })
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -1,8 +1,9 @@
 //! A linear map and a normalization, with their parameters.
 
-use super::parameters::{Make, Spec, parameters_of};
+use super::lora::{Adapter, Lora};
+use super::parameters::{Make, Parameters, Spec, parameters_of};
 use crate::ModelError;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use percept_core::Parameter;
 
 /// `x W^T (+ b)`. Maps that are applied to the same input stand in one matrix, one below the other.
@@ -10,10 +11,30 @@ use percept_core::Parameter;
 pub(crate) struct Linear {
     weight: Parameter,
     bias: Option<Parameter>,
-    /// The weight laid out for few rows, when [`Linear::prepare`] made it.
+    /// What learns in place of the weight.
+    adapter: Option<Adapter>,
+    /// The weight, with the adapter in it, laid out for few rows, when [`Linear::prepare`] made it.
     transposed: Option<Tensor<2>>,
 }
-parameters_of!(Linear: weight, bias);
+
+impl Parameters for Linear {
+    fn collect<'a>(&'a self, into: &mut Vec<&'a Parameter>) {
+        into.push(&self.weight);
+        self.bias.collect(into);
+        self.adapter.collect(into);
+    }
+    fn collect_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Parameter>) {
+        into.push(&mut self.weight);
+        self.bias.collect_mut(into);
+        self.adapter.collect_mut(into);
+    }
+    fn linears<'a>(&'a self, into: &mut Vec<&'a Linear>) {
+        into.push(self);
+    }
+    fn linears_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Linear>) {
+        into.push(self);
+    }
+}
 
 impl Linear {
     /// `maps`: name (without `.weight`) and output width of each map.
@@ -22,12 +43,13 @@ impl Linear {
         let weight = make(Spec::matrix(weights.collect()))?;
         let biases = || maps.iter().map(|(name, output)| (format!("{name}.bias"), vec![*output])).collect();
         let bias = bias.then(|| make(Spec::matrix(biases()))).transpose()?;
-        Ok(Self { weight, bias, transposed: None })
+        Ok(Self { weight, bias, adapter: None, transposed: None })
     }
 
     /// A convolution whose kernel is as large as its stride: a map of flattened patches, without bias.
     pub(crate) fn convolution(make: &mut Make, name: &str, kernel: Vec<usize>) -> Result<Self, ModelError> {
-        Ok(Self { weight: make(Spec::matrix(vec![(format!("{name}.weight"), kernel)]))?, bias: None, transposed: None })
+        let weight = make(Spec::matrix(vec![(format!("{name}.weight"), kernel)]))?;
+        Ok(Self { weight, bias: None, adapter: None, transposed: None })
     }
 
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
@@ -41,15 +63,43 @@ impl Linear {
 
     fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        match &self.transposed {
-            Some(transposed) => percept_ops::linear_transposed(x, transposed.clone(), bias, residual),
-            None => percept_ops::linear(x, self.weight.value.clone(), bias, residual),
+        if let Some(transposed) = &self.transposed {
+            return percept_ops::linear_transposed(x, transposed.clone(), bias, residual);
         }
+        let weight = self.weight.value.clone();
+        match &self.adapter {
+            Some(adapter) => adapter.add(x.clone(), percept_ops::linear(x, weight, bias, residual)),
+            None => percept_ops::linear(x, weight, bias, residual),
+        }
+    }
+
+    /// Gives the maps that are targets an adapter; `number`: this matrix's among all.
+    pub(crate) fn adapt(&mut self, lora: &Lora, number: u64, device: &Device) {
+        self.adapter = Adapter::new(&self.weight, lora, number, device);
+    }
+
+    /// The map without what learns in place of its weight.
+    pub(crate) fn without_adapter(&mut self) {
+        self.adapter = None;
+    }
+
+    pub(crate) fn weight(&self) -> &Parameter {
+        &self.weight
+    }
+
+    /// The weight with the adapter in it, when there is one.
+    pub(crate) fn merged(&self) -> Option<Tensor<2>> {
+        self.adapter.as_ref().map(|adapter| adapter.merged(&self.weight))
     }
 
     /// Keeps a second copy of the weight that makes products with few rows faster; for policies without gradient.
     pub(crate) fn prepare(&mut self) {
-        self.transposed = Some(percept_ops::transpose_weight(self.weight.value.clone()));
+        if self.adapter.is_some() && self.weight.value.dtype() != DType::F32 {
+            // merged, the adapter would be rounded with the weight: the sampler's numbers would not be the trainer's
+            return;
+        }
+        let weight = self.merged().unwrap_or_else(|| self.weight.value.clone());
+        self.transposed = Some(percept_ops::transpose_weight(weight));
     }
 }
 

@@ -1,10 +1,12 @@
 //! Layers and loading that families share.
 
 mod layers;
+mod lora;
 mod parameters;
 mod pull;
 
 pub(crate) use layers::{Linear, RmsNorm};
+pub use lora::Lora;
 pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{
     Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,

@@ -3,6 +3,7 @@
 //! A model is built by one constructor that asks for each parameter by a [`Spec`]; who answers decides whether this lists what a
 //! checkpoint must hold, reads it, or draws new weights.
 
+use super::layers::Linear;
 use crate::ModelError;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, Piece};
@@ -187,6 +188,9 @@ pub(crate) fn random_parameter(spec: &Spec, seed: u64, number: u64, deviation: f
 pub(crate) trait Parameters {
     fn collect<'a>(&'a self, into: &mut Vec<&'a Parameter>);
     fn collect_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Parameter>);
+    /// The linear maps, in the same order.
+    fn linears<'a>(&'a self, _: &mut Vec<&'a Linear>) {}
+    fn linears_mut<'a>(&'a mut self, _: &mut Vec<&'a mut Linear>) {}
 }
 
 impl Parameters for Parameter {
@@ -205,6 +209,12 @@ impl<T: Parameters> Parameters for Option<T> {
     fn collect_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Parameter>) {
         self.iter_mut().for_each(|part| part.collect_mut(into));
     }
+    fn linears<'a>(&'a self, into: &mut Vec<&'a Linear>) {
+        self.iter().for_each(|part| part.linears(into));
+    }
+    fn linears_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Linear>) {
+        self.iter_mut().for_each(|part| part.linears_mut(into));
+    }
 }
 
 impl<T: Parameters> Parameters for Vec<T> {
@@ -213,6 +223,12 @@ impl<T: Parameters> Parameters for Vec<T> {
     }
     fn collect_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Parameter>) {
         self.iter_mut().for_each(|part| part.collect_mut(into));
+    }
+    fn linears<'a>(&'a self, into: &mut Vec<&'a Linear>) {
+        self.iter().for_each(|part| part.linears(into));
+    }
+    fn linears_mut<'a>(&'a mut self, into: &mut Vec<&'a mut Linear>) {
+        self.iter_mut().for_each(|part| part.linears_mut(into));
     }
 }
 
@@ -225,6 +241,12 @@ macro_rules! parameters_of {
             }
             fn collect_mut<'a>(&'a mut self, into: &mut Vec<&'a mut percept_core::Parameter>) {
                 $($crate::common::Parameters::collect_mut(&mut self.$field, into);)+
+            }
+            fn linears<'a>(&'a self, into: &mut Vec<&'a $crate::common::Linear>) {
+                $($crate::common::Parameters::linears(&self.$field, into);)+
+            }
+            fn linears_mut<'a>(&'a mut self, into: &mut Vec<&'a mut $crate::common::Linear>) {
+                $($crate::common::Parameters::linears_mut(&mut self.$field, into);)+
             }
         }
     };

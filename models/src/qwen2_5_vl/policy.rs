@@ -7,7 +7,9 @@ use super::recomputed::Recomputed;
 use super::text::TextDecoder;
 use super::vision::{Features, VisionTower};
 use crate::ModelError;
-use crate::common::{Freeze, Make, Parameters, Placement, from_checkpoint, parameters_of, random_parameter};
+use crate::common::{
+    Freeze, Linear, Lora, Make, Parameters, Placement, from_checkpoint, parameters_of, random_parameter,
+};
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
     Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup, Tape,
@@ -33,8 +35,17 @@ parameters_of!(Qwen25Vl: vision, text);
 ///
 /// # Errors
 /// When its files are missing, damaged, or do not fit its configuration.
-pub fn load(folder: &Path, placement: &Placement, freeze: &Freeze) -> Result<Box<dyn Policy>, ModelError> {
-    Ok(Box::new(Qwen25Vl::from_folder(folder, placement.clone(), freeze)?))
+pub fn load(
+    folder: &Path,
+    placement: &Placement,
+    freeze: &Freeze,
+    lora: Option<&Lora>,
+) -> Result<Box<dyn Policy>, ModelError> {
+    let mut policy = Qwen25Vl::from_folder(folder, placement.clone(), freeze)?;
+    if let Some(lora) = lora {
+        policy.adapt(lora);
+    }
+    Ok(Box::new(policy))
 }
 
 /// A model with random weights: matrices normal with this deviation.
@@ -79,6 +90,16 @@ impl Qwen25Vl {
         let tied = config.tie_word_embeddings.then_some(("lm_head.weight", shape, "model.embed_tokens.weight"));
         let build = |make: &mut Make| Self::build(&config, &placement, make);
         from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, &placement, freeze, build)
+    }
+
+    /// Adds low-rank adapters, which start as no change. Of the rest, what learned goes on to.
+    pub fn adapt(&mut self, lora: &Lora) {
+        let device = self.device.clone();
+        let mut linears = Vec::new();
+        self.linears_mut(&mut linears);
+        for (number, linear) in linears.into_iter().enumerate() {
+            linear.adapt(lora, number as u64, &device);
+        }
     }
 
     /// The same policy with activations of another type.
@@ -212,6 +233,27 @@ impl Policy for Qwen25Vl {
             }
         }
         FrozenPolicy::new(Box::new(frozen))
+    }
+
+    fn without_adapters(&self) -> Option<FrozenPolicy> {
+        self.parameters().iter().any(|parameter| parameter.is_adapter()).then(|| {
+            let mut base = self.clone();
+            let mut linears = Vec::new();
+            base.linears_mut(&mut linears);
+            linears.into_iter().for_each(Linear::without_adapter);
+            base.freeze()
+        })
+    }
+
+    fn merged(&self, number: usize) -> Tensor<2> {
+        let parameter = self.parameters()[number];
+        let mut linears = Vec::new();
+        self.linears(&mut linears);
+        let own = linears.into_iter().find(|linear| std::ptr::eq(linear.weight(), parameter));
+        own.and_then(Linear::merged).unwrap_or_else(|| {
+            let value = parameter.value.clone();
+            if value.device().is_autodiff() { value.inner() } else { value }
+        })
     }
 
     fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {
