@@ -160,6 +160,15 @@ fn dtype(wanted: FloatType, usual: FloatType) -> DType {
     }
 }
 
+/// A type's name in configurations.
+pub(crate) fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::BF16 => "bf16",
+        DType::F16 => "f16",
+        _ => "f32",
+    }
+}
+
 /// For tests of what finds it: the operation that PERCEPT_BREAK_OPERATION names is computed wrong from now on.
 fn break_operation() -> anyhow::Result<()> {
     let Ok(name) = std::env::var("PERCEPT_BREAK_OPERATION") else { return Ok(()) };

@@ -5,6 +5,7 @@
 mod bench;
 pub mod check;
 mod cli;
+mod cost;
 pub mod device;
 mod evaluate;
 mod grading;

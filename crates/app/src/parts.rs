@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use percept_config::{Alpha, FormatPrompt, OnBadRow, RunConfig, SaveDtype, SpecialTokensInText};
 use percept_core::{Image, Objective, Policy};
 use percept_data::{DataConfig, DataSet};
-use percept_models::{Placement, SpecialIds};
+use percept_models::{Outline, Placement, SpecialIds};
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
 use percept_trainer::{OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings};
@@ -59,6 +59,12 @@ impl Parts {
             self.check_freeze(&*policy)?;
         }
         Ok(policy)
+    }
+
+    /// Whether a part of the vision tower is trained.
+    pub(crate) fn vision_learns(&self, outline: &Outline) -> bool {
+        let parameters = outline.parameters.iter().filter(|parameter| parameter.vision);
+        parameters.flat_map(|parameter| &parameter.names).any(|name| !self.run.model.freezes(name))
     }
 
     /// Every pattern of `model.freeze` must mean something, and something must be left to train.

@@ -6,7 +6,7 @@ mod parameters;
 pub(crate) use layers::{Linear, RmsNorm};
 pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{
-    Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
+    Make, Parameters, Spec, computed, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
 };
 
 use crate::ModelError;

@@ -144,6 +144,11 @@ pub(crate) fn from_checkpoint<M>(
     })
 }
 
+/// The type of a file of weights, among those that are computed in.
+pub(crate) fn computed(stored: Option<StoredDtype>) -> Option<DType> {
+    [DType::F32, DType::F16, DType::BF16].into_iter().find(|dtype| stored == self::stored(*dtype))
+}
+
 /// The type's name in a file of weights.
 fn stored(dtype: DType) -> Option<StoredDtype> {
     match dtype {
