@@ -26,6 +26,8 @@ pub struct Facts {
     pub is_card: bool,
     /// Bytes of the largest buffer; nothing where there is no limit but memory.
     pub largest_buffer: Option<u64>,
+    /// Bytes that it holds, where it tells.
+    pub memory: Option<u64>,
     /// Types in which it computes.
     pub dtypes: Vec<FloatType>,
 }
@@ -98,6 +100,7 @@ fn identity(device: &Device) -> Facts {
                 target: properties.identity.fingerprint.clone(),
                 is_card: properties.identity.physical.is_some(),
                 largest_buffer: Some(properties.memory.max_page_size),
+                memory: properties.memory.max_memory(),
                 dtypes: Vec::new(),
             }
         }
@@ -179,6 +182,11 @@ fn break_operation() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether this build has a backend.
+pub(crate) fn is_compiled(backend: Backend) -> bool {
+    backend == Backend::Auto || compiled().iter().any(|(known, _)| *known == backend)
+}
+
 fn choose(config: &DeviceConfig) -> anyhow::Result<Found> {
     if config.backend == Backend::Auto {
         // software that stands in for a card is slower than the processor itself
@@ -189,7 +197,7 @@ fn choose(config: &DeviceConfig) -> anyhow::Result<Found> {
     }
     let name = config.backend.name();
     ensure!(
-        compiled().iter().any(|(backend, _)| *backend == config.backend),
+        is_compiled(config.backend),
         "device.backend = \"{name}\" is not part of this build: build with `cargo build --release --features {name}`, \
          or set device.backend = \"cpu\""
     );

@@ -13,6 +13,7 @@ mod init;
 mod messages;
 mod objectives;
 mod parts;
+mod plan;
 mod quickstart;
 mod report;
 mod sample;
