@@ -103,7 +103,7 @@ fn what_is_there_stays_and_what_is_unknown_is_named() {
     let before = files(place.path());
     refused(&init(&place, "--size tiny --out tiny --seed 2"), &["tiny: the folder is not empty", "name a new one"]);
     refused(&init(&place, "--size tiny --out tiny/config.json"), &["config.json", "no folder"]);
-    refused(&init(&place, "--size 5b --out new"), &["\"5b\"", "tiny, 3b, 7b, 32b, 72b"]);
+    refused(&init(&place, "--size 5b --out new"), &["\"5b\"", "tiny, 4m, 19m, 50m, 3b, 7b, 32b, 72b"]);
     refused(&init(&place, "--family llama --size 7b --out new"), &["\"llama\"", "known: qwen2_5_vl"]);
     refused(&init(&place, "--size tiny --dtype int8 --out new"), &["--dtype", "'int8'", "f32, f16, bf16"]);
     assert_eq!(names(&place), ["tiny"]);

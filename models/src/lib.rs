@@ -5,6 +5,7 @@
 mod blueprint;
 mod common;
 mod error;
+mod outline;
 mod peft;
 pub mod qwen2_5_vl;
 mod save;
@@ -12,6 +13,7 @@ mod save;
 pub use blueprint::{Blueprint, TokenIds};
 pub use common::{Freeze, Lora, Placement};
 pub use error::ModelError;
+pub use outline::{Outline, ParameterSizes, TextSizes, VisionSizes};
 pub use peft::save_adapter;
 pub use save::save;
 
@@ -38,6 +40,8 @@ struct Family {
     load: Load,
     special_ids: fn(&Path) -> Result<SpecialIds, ModelError>,
     blueprint: Plan,
+    outline: fn(&Path) -> Result<Outline, ModelError>,
+    outline_of_size: fn(&str) -> Result<Outline, ModelError>,
 }
 
 /// The families that are known, by `model_type` of config.json.
@@ -46,6 +50,8 @@ const FAMILIES: &[Family] = &[Family {
     load: qwen2_5_vl::load,
     special_ids: |folder| Ok(qwen2_5_vl::Config::from_folder(folder)?.special_ids()),
     blueprint: qwen2_5_vl::blueprint,
+    outline: qwen2_5_vl::outline,
+    outline_of_size: qwen2_5_vl::outline_of_size,
 }];
 
 /// Loads the checkpoint in `folder` onto a device (a `&Device` stands for float32 there); on an autodiff device its parameters take gradients, but for those that
@@ -88,9 +94,28 @@ pub fn special_ids(folder: &Path) -> Result<SpecialIds, ModelError> {
 /// # Errors
 /// When there is no such family or size; the message lists what there is.
 pub fn blueprint(family: &str, size: &str, ids: &TokenIds, device: &Device) -> Result<Blueprint, ModelError> {
+    (named(family)?.blueprint)(size, ids, device)
+}
+
+fn named(family: &str) -> Result<&'static Family, ModelError> {
     let found = FAMILIES.iter().find(|known| known.model_type == family);
-    let known = found.ok_or_else(|| ModelError::NoSuchFamily { found: family.to_owned(), known: known_families() })?;
-    (known.blueprint)(size, ids, device)
+    found.ok_or_else(|| ModelError::NoSuchFamily { found: family.to_owned(), known: known_families() })
+}
+
+/// Sizes of the checkpoint in `folder`: its configuration and the heads of its files are read, no weights.
+///
+/// # Errors
+/// As [`load`].
+pub fn outline(folder: &Path) -> Result<Outline, ModelError> {
+    (family(folder)?.outline)(folder)
+}
+
+/// Sizes of a checkpoint as [`blueprint`] would plan it.
+///
+/// # Errors
+/// When there is no such family or size; the message lists what there is.
+pub fn outline_of_size(family: &str, size: &str) -> Result<Outline, ModelError> {
+    (named(family)?.outline_of_size)(size)
 }
 
 fn known_families() -> String {

@@ -27,6 +27,8 @@ pub struct Facts {
     pub is_card: bool,
     /// Bytes of the largest buffer; nothing where there is no limit but memory.
     pub largest_buffer: Option<u64>,
+    /// Bytes that it holds, where it tells.
+    pub memory: Option<u64>,
     /// Types in which it computes.
     pub dtypes: Vec<FloatType>,
     pub hardware: Hardware,
@@ -101,6 +103,7 @@ fn identity(device: &Device) -> Facts {
                 target: properties.identity.fingerprint.clone(),
                 is_card: properties.identity.physical.is_some(),
                 largest_buffer: Some(properties.memory.max_page_size),
+                memory: properties.memory.max_memory(),
                 ..Facts::default()
             }
         }
@@ -163,6 +166,15 @@ fn dtype(wanted: FloatType, usual: FloatType) -> DType {
     }
 }
 
+/// A type's name in configurations.
+pub(crate) fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::BF16 => "bf16",
+        DType::F16 => "f16",
+        _ => "f32",
+    }
+}
+
 /// For tests of what finds it: the operation that PERCEPT_BREAK_OPERATION names is computed wrong from now on.
 fn break_operation() -> anyhow::Result<()> {
     let Ok(name) = std::env::var("PERCEPT_BREAK_OPERATION") else { return Ok(()) };
@@ -171,6 +183,11 @@ fn break_operation() -> anyhow::Result<()> {
     eprintln!("{name} is computed wrong on purpose: PERCEPT_BREAK_OPERATION is set");
     percept_ops::set_broken(Some(&name));
     Ok(())
+}
+
+/// Whether this build has a backend.
+pub(crate) fn is_compiled(backend: Backend) -> bool {
+    backend == Backend::Auto || compiled().iter().any(|(known, _)| *known == backend)
 }
 
 fn choose(config: &DeviceConfig) -> anyhow::Result<Found> {
@@ -183,7 +200,7 @@ fn choose(config: &DeviceConfig) -> anyhow::Result<Found> {
     }
     let name = config.backend.name();
     ensure!(
-        compiled().iter().any(|(backend, _)| *backend == config.backend),
+        is_compiled(config.backend),
         "device.backend = \"{name}\" is not part of this build: build with `cargo build --release --features {name}`, \
          or set device.backend = \"cpu\""
     );

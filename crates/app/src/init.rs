@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     /// Family of models: qwen2_5_vl
     #[arg(long, default_value = "qwen2_5_vl")]
     family: String,
-    /// tiny (the quickstart's), 3b, 7b, 32b or 72b
+    /// tiny (the quickstart's), 4m, 19m, 50m, or a released one: 3b, 7b, 32b, 72b
     #[arg(long)]
     size: String,
     /// Folder for the checkpoint, new or empty

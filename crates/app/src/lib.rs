@@ -5,6 +5,7 @@
 mod bench;
 pub mod check;
 mod cli;
+mod cost;
 pub mod device;
 mod evaluate;
 mod grading;
@@ -13,6 +14,7 @@ mod init;
 mod messages;
 mod objectives;
 mod parts;
+mod plan;
 mod quickstart;
 mod report;
 mod sample;

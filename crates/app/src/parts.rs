@@ -10,7 +10,7 @@ use burn::tensor::DType;
 use percept_config::{Alpha, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SaveLora, SpecialTokensInText};
 use percept_core::{FrozenPolicy, Image, Objective, Policy};
 use percept_data::{DataConfig, DataSet};
-use percept_models::{Lora, Placement, SpecialIds};
+use percept_models::{Lora, Outline, Placement, SpecialIds};
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
 use percept_trainer::{
@@ -96,6 +96,12 @@ impl Parts {
             learning += if parameter.trainable { count } else { 0 };
         }
         Ok(format!("{learning} of {all} parameters learn ({:.2} %)", 100.0 * learning as f64 / all as f64))
+    }
+
+    /// Whether a part of the vision tower is trained.
+    pub(crate) fn vision_learns(&self, outline: &Outline) -> bool {
+        let parameters = outline.parameters.iter().filter(|parameter| parameter.vision);
+        parameters.flat_map(|parameter| &parameter.names).any(|name| !self.run.model.freezes(name))
     }
 
     /// Every pattern of `model.freeze` must mean something, and something must be left to train.
@@ -250,13 +256,10 @@ impl Parts {
         }
     }
 
-    /// Whether blocks are computed again for their gradients. The fused kernels of the CPU keep little without that.
-    fn recompute(&self) -> bool {
-        match self.run.trainer.recompute {
-            Recompute::Auto => !(percept_ops::is_fused(&self.placement.device) && self.placement.dtype == DType::F32),
-            Recompute::On => true,
-            Recompute::Off => false,
-        }
+    /// Whether blocks are computed again for their gradients.
+    pub(crate) fn recompute(&self) -> bool {
+        let fused = percept_ops::is_fused(&self.placement.device) && self.placement.dtype == DType::F32;
+        recomputes(self.run.trainer.recompute, fused)
     }
 
     /// Writes checkpoints with the companions of the one that the run started from.
@@ -275,6 +278,15 @@ impl Parts {
             };
             saved.map_err(TrainError::seam)
         })
+    }
+}
+
+/// Whether blocks are computed again for their gradients. The fused kernels of the CPU keep little without that.
+pub(crate) fn recomputes(key: Recompute, fused: bool) -> bool {
+    match key {
+        Recompute::Auto => !fused,
+        Recompute::On => true,
+        Recompute::Off => false,
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) use layers::{Linear, RmsNorm};
 pub use lora::Lora;
 pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{
-    Make, Parameters, Spec, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
+    Make, Parameters, Spec, computed, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
 };
 pub(crate) use pull::{Sink, learns};
 

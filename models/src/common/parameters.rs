@@ -64,7 +64,7 @@ impl Spec {
     }
 
     /// Rows and columns: vectors are one row; further dimensions of a matrix are flattened into its columns.
-    fn dims(&self) -> [usize; 2] {
+    pub(crate) fn dims(&self) -> [usize; 2] {
         let shape = &self.tensors[0].1;
         if shape.len() == 1 {
             return [1, self.len()];
@@ -143,6 +143,11 @@ pub(crate) fn from_checkpoint<M>(
         }
         Ok(spec.parameter(values, device, held(&spec), trainable(&spec)))
     })
+}
+
+/// The type of a file of weights, among those that are computed in.
+pub(crate) fn computed(stored: Option<StoredDtype>) -> Option<DType> {
+    [DType::F32, DType::F16, DType::BF16].into_iter().find(|dtype| stored == self::stored(*dtype))
 }
 
 /// The type's name in a file of weights.

@@ -4,6 +4,7 @@
 
 mod config;
 mod decoder;
+mod outline;
 mod policy;
 mod position;
 mod recomputed;
@@ -12,6 +13,7 @@ mod text;
 mod vision;
 
 pub use config::{Config, VisionConfig};
+pub(crate) use outline::{outline, outline_of_size};
 pub use policy::{Qwen25Vl, initialize, load};
 pub use position::{positions, window_order};
 pub(crate) use sizes::blueprint;

@@ -127,15 +127,58 @@ const B72: Size = Size {
     ..B32
 };
 
-const SIZES: [Size; 5] = [TINY, B3, B7, B32, B72];
+/// Between tiny and the released ones, for measuring how costs grow.
+const M4: Size = Size {
+    name: "4m",
+    hidden_size: 192,
+    intermediate_size: 512,
+    num_layers: 6,
+    mrope_section: [4, 6, 6],
+    vision: Vision { depth: 4, hidden_size: 128, intermediate_size: 344, heads: 4, full_attention_blocks: &[1, 3] },
+    ..TINY
+};
+
+const M19: Size = Size {
+    name: "19m",
+    hidden_size: 384,
+    intermediate_size: 1024,
+    num_layers: 10,
+    mrope_section: [8, 12, 12],
+    vision: Vision { depth: 6, hidden_size: 192, intermediate_size: 512, heads: 6, full_attention_blocks: &[2, 5] },
+    ..TINY
+};
+
+const M50: Size = Size {
+    name: "50m",
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_layers: 13,
+    heads: 9,
+    kv_heads: 3,
+    mrope_section: [8, 12, 12],
+    vision: Vision { depth: 6, hidden_size: 256, intermediate_size: 688, heads: 8, full_attention_blocks: &[2, 5] },
+    ..TINY
+};
+
+static SIZES: [Size; 8] = [TINY, M4, M19, M50, B3, B7, B32, B72];
+
+fn named(size: &str) -> Result<&'static Size, ModelError> {
+    SIZES.iter().find(|known| known.name == size).ok_or_else(|| ModelError::NoSuchSize {
+        family: "qwen2_5_vl",
+        found: size.to_owned(),
+        known: SIZES.iter().map(|known| known.name).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// A size's configuration, and the format it is usually stored in.
+pub(super) fn configuration(size: &str, ids: &TokenIds) -> Result<(Config, Dtype), ModelError> {
+    let size = named(size)?;
+    Ok((Config::from_json(Path::new("config.json"), &size.config(ids))?, size.dtype))
+}
 
 /// See [`crate::blueprint`].
 pub(crate) fn blueprint(size: &str, ids: &TokenIds, device: &Device) -> Result<Blueprint, ModelError> {
-    let size = SIZES.iter().find(|known| known.name == size).ok_or_else(|| ModelError::NoSuchSize {
-        family: "qwen2_5_vl",
-        found: size.to_owned(),
-        known: SIZES.map(|known| known.name).join(", "),
-    })?;
+    let size = named(size)?;
     let json = size.config(ids);
     let config = Config::from_json(Path::new("config.json"), &json)?;
     Ok(Blueprint {
@@ -246,6 +289,6 @@ mod tests {
     #[test]
     fn an_unknown_size_is_answered_with_those_there_are() {
         let error = blueprint("5b", &IDS, &Device::flex()).err().expect("unknown").to_string();
-        assert_eq!(error, "qwen2_5_vl has no size \"5b\"; there are tiny, 3b, 7b, 32b, 72b");
+        assert_eq!(error, "qwen2_5_vl has no size \"5b\"; there are tiny, 4m, 19m, 50m, 3b, 7b, 32b, 72b");
     }
 }

@@ -1,0 +1,130 @@
+//! `percept plan`: how much memory and time a run takes, before any weight is read.
+
+mod activations;
+mod advice;
+mod capacity;
+mod memory;
+mod report;
+mod request;
+mod time;
+
+use crate::App;
+use crate::cost::rates::Rates;
+use crate::device::{self, DeviceFlag};
+use crate::parts::Parts;
+use anyhow::{Context, ensure};
+use capacity::Capacity;
+use percept_config::RunConfig;
+use percept_weights::write_atomically;
+use report::Plan;
+use request::Target;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// The run's configuration
+    config: PathBuf,
+    /// Override a key, for example --set trainer.micro_tokens=8192 (repeatable)
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
+    /// A size that `percept init` knows, in place of model.checkpoint: 3b, 7b, 32b, 72b, ...
+    #[arg(long)]
+    size: Option<String>,
+    /// Plan with this much memory, also for a device of another machine: 80GiB, 24GB
+    #[arg(long, value_name = "AMOUNT")]
+    memory: Option<String>,
+    /// Plan with the rates in this file, as `percept bench --json` or `percept plan --json` wrote them on the machine
+    #[arg(long, value_name = "FILE")]
+    rates: Option<PathBuf>,
+    /// Prompts of this many tokens, in place of the data's
+    #[arg(long)]
+    prompt_tokens: Option<usize>,
+    /// Of which so many are a picture's
+    #[arg(long, requires = "prompt_tokens", default_value_t = 0)]
+    image_tokens: usize,
+    /// Write the plan here, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How the command ends when the run does not fit as it is configured.
+const DOES_NOT_FIT: u8 = 2;
+
+pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
+    let objective = app.objectives.build(&run)?;
+    let memory = arguments.memory.as_deref().map(capacity::parse).transpose().context("--memory")?;
+    let target = if memory.is_some() && !device::is_compiled(run.device.backend) {
+        Target::elsewhere(&run)
+    } else {
+        let (found, placement) = device::open(&run.device)?;
+        Target::here(&found, &placement)
+    };
+    let outline = match &arguments.size {
+        Some(size) => percept_models::outline_of_size("qwen2_5_vl", size)?,
+        None => {
+            let folder = &run.model.checkpoint;
+            ensure!(
+                folder.is_dir(),
+                "{}: no such folder; --size 3b plans with a known size in place of model.checkpoint",
+                folder.display()
+            );
+            percept_models::outline(folder)?
+        }
+    };
+    let groups = match arguments.prompt_tokens {
+        Some(tokens) => vec![request::imagined(&run, &outline, tokens, arguments.image_tokens)?],
+        None => {
+            ensure!(
+                !run.data.train.is_empty() && run.model.checkpoint.is_dir() && target.device.is_some(),
+                "the lengths of prompts are not known: that takes data.train, a checkpoint with its tokenizer, and a device of this \
+                 machine; or say them with --prompt-tokens N --image-tokens N"
+            );
+            let parts = Parts::new(run.clone())?;
+            let mut source = parts.source(&run.data.train, false, run.data.shuffle, Some(request::SAMPLED))?;
+            request::sampled(&run, &mut source)?
+        }
+    };
+    let workload = request::workload(&run, &*objective, outline, &target, groups, run.trainer.micro_tokens);
+    let capacity = capacity_of(&target, memory);
+    let rates = match (&arguments.rates, &target.device) {
+        (Some(path), _) => Some(Rates::read(path)?),
+        (None, Some(device)) => Some(Rates::measure(device, target.dtype)),
+        (None, None) => None,
+    };
+    let fits = advice::fits(&workload, capacity);
+    let change = (!fits).then(|| advice::change(&workload, capacity, request::smallest_micro_tokens(&run))).flatten();
+    let passes = request::passes(&*objective);
+    let plan = Plan {
+        target: &target,
+        moments: workload.moments(),
+        peak: workload.peak(),
+        capacity,
+        seconds: rates.map_or_else(Vec::new, |rates| time::seconds(&workload, &rates, passes)),
+        rates,
+        fits,
+        change,
+        workload: &workload,
+    };
+    plan.print();
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&plan.json())?;
+        write_atomically(path, |file| writeln!(file, "{text}"))?;
+    }
+    Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(DOES_NOT_FIT) })
+}
+
+/// What there is: `memory` stands for the device's, wherever it is.
+fn capacity_of(target: &Target, memory: Option<f64>) -> Capacity {
+    let host = capacity::host();
+    if target.is_host {
+        return Capacity { device: memory.or(host), host: None };
+    }
+    let told = target.memory.map(|bytes| bytes as f64);
+    // of another machine's host memory nothing is known
+    Capacity { device: memory.or(told), host: host.filter(|_| target.device.is_some()) }
+}

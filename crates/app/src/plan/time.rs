@@ -1,0 +1,121 @@
+//! Seconds of a step by phase, from the operations and bytes that it takes and the rates that a device was measured at.
+//!
+//! A phase never reaches the rate of a large product: `Shares` says how much of it, by what benchmarks found (docs/benchmarks.md).
+
+use super::memory::Workload;
+use crate::cost::rates::Rates;
+use crate::cost::{GroupSize, flops};
+
+/// Shares of the measured rates that phases reach.
+struct Shares {
+    /// Prompts, scoring, training: of the matrix rate.
+    packed: f64,
+    /// Maps in decoding, and its attention: of the matrix rate.
+    decode: f64,
+    decode_attention: f64,
+    /// Reading and writing: of the copy rate.
+    memory: f64,
+}
+
+const HOST: Shares = Shares { packed: 0.55, decode: 0.3, decode_attention: 0.05, memory: 0.35 };
+/// Not measured.
+const DEVICE: Shares = Shares { packed: 0.4, decode: 0.3, decode_attention: 0.1, memory: 0.6 };
+
+/// Passes over the batch that carry no gradient, by phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passes {
+    pub(crate) reference: usize,
+    pub(crate) corrupted: usize,
+    pub(crate) behavior: usize,
+}
+
+/// Phases with their seconds, in the order of a step.
+pub(crate) fn seconds(workload: &Workload, rates: &Rates, passes: Passes) -> Vec<(&'static str, f64)> {
+    let outline = &workload.outline;
+    let shares = if workload.how.fused { HOST } else { DEVICE };
+    let groups = workload.some(workload.prompts_per_step);
+    let packed = |flops: f64| flops / (rates.matrix_flops * shares.packed);
+    let moved = |bytes: f64| bytes / (rates.copy_bytes * shares.memory);
+    // a group that is cut computes its prompt again
+    let cut =
+        || -> Vec<GroupSize> { super::memory::cut(&groups, workload.micro_tokens).into_iter().flatten().collect() };
+    let parts = cut();
+    let forward = flops::scoring(outline, &parts).total();
+    let how = flops::Training { vision_learns: workload.vision_learns(), recompute: workload.recompute };
+    let backward = flops::backward(outline, &parts, how).total();
+    let live = workload.live_views as f64;
+    let updates = (workload.prompts_per_step / workload.prompts_per_update.max(1)).max(1) as f64;
+    let optimizer = workload.learning() as f64 * (12.0 + 2.0 * workload.moment_bytes as f64);
+    let mut phases = vec![(
+        "rollout",
+        packed(flops::prefill(outline, &groups).total()) + decoding(workload, rates, &shares, &groups),
+    )];
+    for (name, count) in
+        [("reference", passes.reference), ("corrupted", passes.corrupted), ("behavior", passes.behavior)]
+    {
+        if count > 0 {
+            phases.push((name, packed(forward) * count as f64));
+        }
+    }
+    phases.push(("update", packed((forward + backward) * live) + updates * moved(optimizer)));
+    phases
+}
+
+fn decoding(workload: &Workload, rates: &Rates, shares: &Shares, groups: &[GroupSize]) -> f64 {
+    let outline = &workload.outline;
+    let width = workload.how.width;
+    let responses: usize = groups.iter().map(|group| group.responses.len()).sum();
+    let rows = workload.max_rows.min(responses).max(1);
+    let tokens: usize = groups.iter().map(GroupSize::response_tokens).sum();
+    let steps = (tokens as f64 / rows as f64).ceil();
+    let prompts: usize = groups.iter().map(|group| group.prompt).sum();
+    let open = prompts * rows / responses.max(1);
+    let weight = |rounds: bool| if rounds { width } else { 4 };
+    let own = rows * workload.max_new_tokens / 2;
+    let bytes = flops::decode_bytes(outline, weight, width, open, own);
+    let flops = flops::decode(outline, groups);
+    let maps = (flops.decoder + flops.head) / (rates.matrix_flops * shares.decode);
+    let attention = flops.attention / (rates.matrix_flops * shares.decode_attention);
+    maps + attention + steps * bytes / (rates.copy_bytes * shares.memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::tests::workload;
+    use super::*;
+
+    const RATES: Rates = Rates { matrix_flops: 4e11, matrix_flops_f32: 4e11, copy_bytes: 5e10 };
+    const PASSES: Passes = Passes { reference: 1, corrupted: 0, behavior: 0 };
+
+    fn phase(found: &[(&str, f64)], name: &str) -> f64 {
+        found.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, seconds)| *seconds)
+    }
+
+    #[test]
+    fn phases_grow_with_their_work() {
+        let one = workload("4m");
+        let found = seconds(&one, &RATES, PASSES);
+        assert_eq!(found.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["rollout", "reference", "update"]);
+        // a forward and a backward pass, and the optimizer
+        let ratio = phase(&found, "update") / phase(&found, "reference");
+        assert!((3.0..3.3).contains(&ratio), "{ratio}");
+        let twice = seconds(&Workload { prompts_per_step: 16, max_rows: 128, ..one.clone() }, &RATES, PASSES);
+        assert_eq!(phase(&twice, "reference"), 2.0 * phase(&found, "reference"));
+        // cut groups compute their prompts again
+        let cut = seconds(&Workload { micro_tokens: 300, ..one.clone() }, &RATES, PASSES);
+        assert!(phase(&cut, "reference") > 1.2 * phase(&found, "reference"));
+        let masked = seconds(&one, &RATES, Passes { corrupted: 1, ..PASSES });
+        assert_eq!(phase(&masked, "corrupted"), phase(&found, "reference"));
+    }
+
+    #[test]
+    fn few_rows_are_bound_by_memory() {
+        let one = workload("50m");
+        let slow = Rates { copy_bytes: RATES.copy_bytes / 10.0, ..RATES };
+        let rollout = |rows: usize, rates: &Rates| {
+            phase(&seconds(&Workload { max_rows: rows, ..one.clone() }, rates, PASSES), "rollout")
+        };
+        assert!(rollout(1, &slow) > 5.0 * rollout(1, &RATES));
+        assert!(rollout(64, &slow) < 5.0 * rollout(64, &RATES));
+    }
+}
