@@ -138,13 +138,23 @@ pub(crate) struct Kept {
     pub(crate) live_views: usize,
 }
 
+/// Rows of the output head whose graph exists at a time when it is computed again.
+const HEAD_ROWS: f64 = 1024.0;
+
+/// Pairs whose scores exist at once where attention goes in tiles.
+fn tiled(pairs: f64, heads: usize) -> f64 {
+    pairs.min(percept_ops::composed::MOST_SCORES as f64 / heads as f64)
+}
+
 /// Bytes kept for the backward pass of one micro-batch.
 pub(crate) fn kept(outline: &Outline, micro: &Micro, how: Execution, kept: Kept) -> f64 {
     let (text, vision) = (Stack::text(outline), Stack::vision(outline));
     let layers = outline.text.layers;
     let rows = micro.rows as f64;
     let wanted = micro.predicted as f64;
-    let scores = micro.pairs * text.pair_kept(how) as f64;
+    // what is computed again is computed in tiles
+    let held = |pairs: f64, heads: usize| if kept.recompute { tiled(pairs, heads) } else { pairs };
+    let scores = held(micro.pairs, text.heads) * text.pair_kept(how) as f64;
     // one layer: everything for all rows up to attention, the rest of the last layer for the rows that predict
     let layer = rows * (text.attention_kept(how) + text.perceptron_kept(how)) as f64 + scores;
     let last =
@@ -156,7 +166,8 @@ pub(crate) fn kept(outline: &Outline, micro: &Micro, how: Execution, kept: Kept)
     };
     // last normalization, hidden states, and what the head keeps
     total += wanted * (2 * F32 * text.d) as f64;
-    total += if how.fused { wanted * 8.0 } else { wanted * (outline.text.vocabulary * F32) as f64 };
+    let head_rows = if kept.recompute { wanted.min(HEAD_ROWS) } else { wanted };
+    total += if how.fused { wanted * 8.0 } else { head_rows * (outline.text.vocabulary * F32) as f64 };
     if kept.vision_learns {
         let sizes = outline.vision;
         let patches = micro.patches as f64;
@@ -164,7 +175,7 @@ pub(crate) fn kept(outline: &Outline, micro: &Micro, how: Execution, kept: Kept)
         let pairs = vision.pair_kept(how) as f64;
         let (full, windows) = (sizes.full_blocks as f64, (sizes.depth - sizes.full_blocks) as f64);
         total += if kept.recompute {
-            patches * (sizes.depth * F32 * sizes.hidden) as f64 + block + pairs * micro.full_pairs
+            patches * (sizes.depth * F32 * sizes.hidden) as f64 + block + pairs * held(micro.full_pairs, vision.heads)
         } else {
             sizes.depth as f64 * block + pairs * (full * micro.full_pairs + windows * micro.window_pairs)
         };
@@ -179,7 +190,8 @@ pub(crate) fn kept(outline: &Outline, micro: &Micro, how: Execution, kept: Kept)
 /// Bytes that one micro-batch needs at once in a forward pass without gradient.
 pub(crate) fn forward(outline: &Outline, micro: &Micro, how: Execution) -> f64 {
     let (text, vision) = (Stack::text(outline), Stack::vision(outline));
-    let scores = |heads: usize, pairs: f64| if how.fused { 0.0 } else { 3.0 * (F32 * heads) as f64 * pairs };
+    let scores =
+        |heads: usize, pairs: f64| if how.fused { 0.0 } else { 3.0 * (F32 * heads) as f64 * tiled(pairs, heads) };
     let decoder = micro.rows as f64 * text.forward_peak(how) as f64 + scores(text.heads, micro.pairs);
     // the whole batch's pictures are in memory as patches before they are features
     let patches = micro.patches as f64;
@@ -189,9 +201,10 @@ pub(crate) fn forward(outline: &Outline, micro: &Micro, how: Execution) -> f64 {
 }
 
 /// Bytes that the backward pass needs beside what was kept and gradients of weights.
-pub(crate) fn backward(outline: &Outline, micro: &Micro, how: Execution) -> f64 {
+pub(crate) fn backward(outline: &Outline, micro: &Micro, how: Execution, recompute: bool) -> f64 {
     let text = Stack::text(outline);
-    let scores = if how.fused { 0.0 } else { 2.0 * (F32 * text.heads) as f64 * micro.pairs };
+    let pairs = if recompute { tiled(micro.pairs, text.heads) } else { micro.pairs };
+    let scores = if how.fused { 0.0 } else { 2.0 * (F32 * text.heads) as f64 * pairs };
     micro.rows as f64 * text.backward_peak(how) as f64 + scores
 }
 

@@ -168,7 +168,7 @@ impl Workload {
         let begin = |micro: &Micro| {
             kept(&self.outline, micro, self.how, how)
                 + logits(&self.outline, micro, self.how)
-                + backward(&self.outline, micro, self.how)
+                + backward(&self.outline, micro, self.how, self.recompute)
         };
         // the first micro-batch has no sums of earlier ones beside it
         let sums_beside = |index: usize| if index == 0 { 0.0 } else { gradients };

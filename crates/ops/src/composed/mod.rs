@@ -14,6 +14,7 @@ mod tiles;
 pub(crate) use attention::Layout;
 pub use attention::{attention, attention_gradient};
 pub(crate) use cache::DeviceCache;
+pub use tiles::MOST_SCORES;
 pub(crate) use tiles::Tile;
 
 use crate::{RotaryTable, Row};

@@ -9,8 +9,8 @@ use burn::tensor::{DType, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Scores of one tile, all heads together, at most: 256 MiB in float32.
-const MOST_SCORES: usize = 1 << 26;
+/// Scores of one tile of a composed attention, all heads together, at most: 256 MiB in float32.
+pub const MOST_SCORES: usize = 1 << 26;
 
 /// Some queries and the keys that they see.
 pub(crate) struct Tile {
