@@ -40,8 +40,8 @@ struct Family {
     load: Load,
     special_ids: fn(&Path) -> Result<SpecialIds, ModelError>,
     blueprint: Plan,
-    outline: fn(&Path) -> Result<Outline, ModelError>,
-    outline_of_size: fn(&str) -> Result<Outline, ModelError>,
+    outline: fn(&Path, &Device) -> Result<Outline, ModelError>,
+    outline_of_size: fn(&str, &Device) -> Result<Outline, ModelError>,
 }
 
 /// The families that are known, by `model_type` of config.json.
@@ -102,20 +102,21 @@ fn named(family: &str) -> Result<&'static Family, ModelError> {
     found.ok_or_else(|| ModelError::NoSuchFamily { found: family.to_owned(), known: known_families() })
 }
 
-/// Sizes of the checkpoint in `folder`: its configuration and the heads of its files are read, no weights.
+/// Sizes of the checkpoint in `folder`: its configuration and the heads of its files are read, no weights; the device only serves for
+/// placeholders.
 ///
 /// # Errors
 /// As [`load`].
-pub fn outline(folder: &Path) -> Result<Outline, ModelError> {
-    (family(folder)?.outline)(folder)
+pub fn outline(folder: &Path, device: &Device) -> Result<Outline, ModelError> {
+    (family(folder)?.outline)(folder, device)
 }
 
 /// Sizes of a checkpoint as [`blueprint`] would plan it.
 ///
 /// # Errors
 /// When there is no such family or size; the message lists what there is.
-pub fn outline_of_size(family: &str, size: &str) -> Result<Outline, ModelError> {
-    (named(family)?.outline_of_size)(size)
+pub fn outline_of_size(family: &str, size: &str, device: &Device) -> Result<Outline, ModelError> {
+    (named(family)?.outline_of_size)(size, device)
 }
 
 fn known_families() -> String {

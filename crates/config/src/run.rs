@@ -428,8 +428,15 @@ mod tests {
     #[test]
     fn every_key_is_written() {
         let written: Table = with_sets(&[]).unwrap().to_toml().unwrap().parse().unwrap();
-        let optional =
-            ["data.image_root", "validation.limit", "reward.workers", "trainer.steps", "sft.steps", "device.threads"];
+        let optional = [
+            "model.lora",
+            "data.image_root",
+            "validation.limit",
+            "reward.workers",
+            "trainer.steps",
+            "sft.steps",
+            "device.threads",
+        ];
         for key in known_keys() {
             let (section, name) = key.split_once('.').unwrap();
             let is_there = written[section].get(name).is_some();

@@ -11,25 +11,23 @@ use percept_weights::{Checkpoint, NamingScheme};
 use std::path::Path;
 
 /// See [`crate::outline`].
-pub(crate) fn outline(folder: &Path) -> Result<Outline, ModelError> {
+pub(crate) fn outline(folder: &Path, device: &Device) -> Result<Outline, ModelError> {
     let config = Config::from_folder(folder)?;
     let stored = Checkpoint::open(folder, NamingScheme::QWEN2_VL)?.dtype();
-    of_config(&config, computed(stored))
+    of_config(&config, computed(stored), device)
 }
 
 /// See [`crate::outline_of_size`].
-pub(crate) fn outline_of_size(size: &str) -> Result<Outline, ModelError> {
+pub(crate) fn outline_of_size(size: &str, device: &Device) -> Result<Outline, ModelError> {
     // which ids the special tokens have changes no size
     let ids =
         TokenIds { endoftext: 0, im_end: 1, vision_start: 2, vision_end: 3, vision_pad: 4, image_pad: 5, video_pad: 6 };
     let (config, dtype) = sizes::configuration(size, &ids)?;
-    of_config(&config, computed(Some(dtype.stored())))
+    of_config(&config, computed(Some(dtype.stored())), device)
 }
 
-fn of_config(config: &Config, stored: Option<DType>) -> Result<Outline, ModelError> {
-    // placeholders only
-    let device = Device::flex();
-    let specs = specs_of(&device, |make| Qwen25Vl::build(config, &(&device).into(), make))?;
+fn of_config(config: &Config, stored: Option<DType>, device: &Device) -> Result<Outline, ModelError> {
+    let specs = specs_of(device, |make| Qwen25Vl::build(config, &device.into(), make))?;
     let parameter = |spec| {
         let mut sizes = ParameterSizes::of(spec);
         let name = sizes.names[0].clone();

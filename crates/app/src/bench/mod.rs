@@ -166,7 +166,7 @@ fn measure(
     std::fs::write(&format, FORMAT)?;
     let configured = |kind: &str| configuration(arguments, point, kind, &format);
     let parts = Parts::new(configured(&arguments.objective)?)?;
-    let outline = percept_models::outline(&point.checkpoint)?;
+    let outline = percept_models::outline(&point.checkpoint, &burn::tensor::Device::flex())?;
     let mut source = parts.source(std::slice::from_ref(&arguments.data), false, true, None)?;
     let grader = parts.grader(app)?;
     let base = match arguments.objective.as_str() {

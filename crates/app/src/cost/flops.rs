@@ -195,7 +195,8 @@ mod tests {
     /// 2 operations for each weight and row, as everyone counts, where attention and pictures do not matter.
     #[test]
     fn long_maps_come_to_two_operations_for_each_weight_and_row() {
-        let outline = percept_models::outline_of_size("qwen2_5_vl", "3b").expect("a size");
+        let outline =
+            percept_models::outline_of_size("qwen2_5_vl", "3b", &burn::tensor::Device::flex()).expect("a size");
         let groups = [GroupSize { pictures: Vec::new(), ..group(1, &[2]) }];
         let weights: usize =
             outline.parameters.iter().filter(|p| p.names[0].starts_with("model.layers")).map(|p| p.len).sum();
@@ -210,7 +211,8 @@ mod tests {
 
     #[test]
     fn pairs_of_packed_attention_are_those_that_see_each_other() {
-        let outline = percept_models::outline_of_size("qwen2_5_vl", "tiny").expect("a size");
+        let outline =
+            percept_models::outline_of_size("qwen2_5_vl", "tiny", &burn::tensor::Device::flex()).expect("a size");
         let pairs = |group: &GroupSize| -> f64 {
             let mut pairs = 0;
             for i in 0..group.prompt {
@@ -233,7 +235,8 @@ mod tests {
 
     #[test]
     fn repeated_prompts_cost_what_they_repeat() {
-        let outline = percept_models::outline_of_size("qwen2_5_vl", "4m").expect("a size");
+        let outline =
+            percept_models::outline_of_size("qwen2_5_vl", "4m", &burn::tensor::Device::flex()).expect("a size");
         let one = group(100, &[9; 8]);
         let (shared, padded) = (scoring(&outline, std::slice::from_ref(&one)), scoring(&outline, &one.repeated()));
         assert_eq!(padded.vision, 8.0 * shared.vision);
@@ -244,7 +247,8 @@ mod tests {
 
     #[test]
     fn frozen_vision_goes_forward_only_and_recomputing_adds_a_pass() {
-        let outline = percept_models::outline_of_size("qwen2_5_vl", "4m").expect("a size");
+        let outline =
+            percept_models::outline_of_size("qwen2_5_vl", "4m", &burn::tensor::Device::flex()).expect("a size");
         let groups = [group(40, &[9; 4])];
         let forward = scoring(&outline, &groups);
         let plain = backward(&outline, &groups, Training { vision_learns: true, recompute: false });
@@ -255,7 +259,8 @@ mod tests {
 
     #[test]
     fn windows_at_the_edge_are_smaller() {
-        let outline = percept_models::outline_of_size("qwen2_5_vl", "tiny").expect("a size");
+        let outline =
+            percept_models::outline_of_size("qwen2_5_vl", "tiny", &burn::tensor::Device::flex()).expect("a size");
         // a window is 8 patches wide; 10 x 8 patches are a window of 8 x 8 and one of 2 x 8
         let one = |grid| vision(&outline, &[grid]);
         let maps = |patches: f64| {

@@ -278,7 +278,8 @@ pub(crate) mod tests {
 
     /// 8 prompts of 100 tokens with a picture, 8 responses of 64 tokens each, everything learned on the CPU.
     pub(crate) fn workload(size: &str) -> Workload {
-        let outline = percept_models::outline_of_size("qwen2_5_vl", size).expect("a size");
+        let outline =
+            percept_models::outline_of_size("qwen2_5_vl", size, &burn::tensor::Device::flex()).expect("a size");
         Workload {
             learns: vec![true; outline.parameters.len()],
             outline,

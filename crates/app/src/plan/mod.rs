@@ -65,7 +65,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         Target::here(&found, &placement)
     };
     let outline = match &arguments.size {
-        Some(size) => percept_models::outline_of_size("qwen2_5_vl", size)?,
+        Some(size) => percept_models::outline_of_size("qwen2_5_vl", size, &burn::tensor::Device::flex())?,
         None => {
             let folder = &run.model.checkpoint;
             ensure!(
@@ -73,7 +73,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
                 "{}: no such folder; --size 3b plans with a known size in place of model.checkpoint",
                 folder.display()
             );
-            percept_models::outline(folder)?
+            percept_models::outline(folder, &burn::tensor::Device::flex())?
         }
     };
     let groups = match arguments.prompt_tokens {
