@@ -47,7 +47,7 @@ impl Tile {
             uploaded: Default::default(),
             tiles: Default::default(),
         };
-        Self { rows: vec![first..last], results: 0..last - first, plan: Arc::new(plan) }
+        Self { rows: Vec::from([first..last]), results: 0..last - first, plan: Arc::new(plan) }
     }
 
     /// Whole spans with one prefix.
