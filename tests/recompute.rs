@@ -52,7 +52,8 @@ fn every_method_learns_the_same() {
 
 #[test]
 fn whatever_learns() {
-    let lists: [(&str, fn(&str) -> bool); 6] = [
+    type Learns = fn(&str) -> bool;
+    let lists: [(&str, Learns); 6] = [
         ("no vision", |name| !name.starts_with("visual.")),
         ("the upper block", |name| name.starts_with("model.layers.1.")),
         ("the merger", |name| name.starts_with("visual.merger.")),

@@ -60,8 +60,8 @@ impl<'a> Recomputed<'a> {
         };
         let Packed { rows, positions, predictors, targets, groups } = policy.pack(groups, &index);
         let plan = AttentionPlan::shared_prefix(groups.iter().map(|(prompt, lengths)| (*prompt, lengths.as_slice())));
-        let (rows, wanted, targets): (Arc<[Row]>, Arc<[Row]>, Arc<[u32]>) =
-            (rows.into(), predictors.into(), targets.into());
+        let [rows, wanted]: [Arc<[Row]>; 2] = [rows, predictors].map(Arc::from);
+        let targets: Arc<[u32]> = targets.into();
         let (table, plan) = (Arc::new(rotary(&policy.config, &positions)), Arc::new(plan));
         let mut x = plain.text.embed(vision.as_ref().map(|vision| vision.features.clone()), &rows);
         let (heads, dtype, last) = (policy.config.heads, policy.dtype, plain.text.blocks.len() - 1);

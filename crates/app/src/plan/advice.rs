@@ -118,7 +118,7 @@ mod tests {
         let (low, high) = (at(400), at(usize::MAX));
         let capacity = device((low + high) / 2.0 / USABLE);
         let found = largest_micro_tokens(&workload, capacity, 400, USABLE).expect("one fits");
-        assert!(found > 400 && found % 256 == 0, "{found}");
+        assert!(found > 400 && found.is_multiple_of(256), "{found}");
         assert!(at(found) <= (low + high) / 2.0);
         assert!(at(found + 512) > (low + high) / 2.0, "{found} could be larger");
         assert_eq!(largest_micro_tokens(&workload, device(low * 0.5), 400, USABLE), None);

@@ -6,6 +6,7 @@
 use crate::plan::PlanGroup;
 use crate::{AttentionPlan, HeadShape, Span};
 use burn::tensor::{DType, Tensor};
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl Tile {
             uploaded: Default::default(),
             tiles: Default::default(),
         };
-        Self { rows: Vec::from([first..last]), results: 0..last - first, plan: Arc::new(plan) }
+        Self { rows: iter::once(first..last).collect(), results: 0..last - first, plan: Arc::new(plan) }
     }
 
     /// Whole spans with one prefix.
