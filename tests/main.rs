@@ -5,6 +5,7 @@ mod device;
 mod gradients;
 mod init;
 mod lora;
+mod out_of_memory;
 mod parity;
 mod portability;
 mod program;

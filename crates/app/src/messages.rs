@@ -47,6 +47,13 @@ pub(crate) fn quiet_panics() {
         if panic.to_string().contains("failed printing to stdout") {
             std::process::exit(141);
         }
+        let text = panic.to_string();
+        if percept_trainer::is_out_of_memory(&text) {
+            // a step is done again with less at once, and says so
+            let line = text.lines().find(|line| percept_trainer::is_out_of_memory(line)).unwrap_or(&text);
+            eprintln!("out of memory: {}", line.trim());
+            return;
+        }
         eprintln!("error: internal mistake, please report it with this line: {}", joined(&panic.to_string()));
     }));
 }

@@ -3,6 +3,7 @@
 use crate::App;
 use crate::device::Found;
 use crate::grading::RubricGrader;
+use crate::plan::smallest_micro_tokens;
 use crate::report::bar;
 use crate::source::{Preparation, Reading, Source};
 use anyhow::{Context, ensure};
@@ -229,7 +230,8 @@ impl Parts {
             seed: trainer.seed,
             steps,
             prompts_per_update: trainer.prompts_per_update,
-            micro_tokens: trainer.micro_tokens,
+            micro_tokens: trainer.micro_tokens.count().unwrap_or_else(|| smallest_micro_tokens(run)),
+            micro_tokens_chosen: trainer.micro_tokens.count().is_none(),
             recompute: self.recompute(),
             max_tries: trainer.max_tries,
             prompts_per_try: trainer.prompts_per_try,

@@ -107,12 +107,19 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     crate::check::ensure_checked(&parts.found)?;
+    // before any weight takes memory
+    let choose = || crate::plan::choose_micro_tokens(&parts, &*objective, &mut source);
+    let chosen = run.trainer.micro_tokens.count().is_none().then(choose).transpose()?;
+    if let Some(tokens) = chosen {
+        println!("micro-batches of {tokens} tokens");
+    }
     let run_dir = &run.trainer.run_dir;
     let resume = prepare(run_dir, run, arguments.resume)?;
     let policy = parts.learner(resume.as_deref())?;
     let needs_reference = objective.needs().views.iter().any(|view| view.weights == Weights::Reference);
     let reference = needs_reference.then(|| parts.reference(&*policy)).transpose()?;
-    let settings = parts.settings(plan.total_steps, policy.vocabulary());
+    let mut settings = parts.settings(plan.total_steps, policy.vocabulary());
+    settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
     catch_interrupts();

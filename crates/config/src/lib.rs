@@ -36,4 +36,4 @@ pub use run::RunConfig;
 pub use sampling::{RolloutConfig, ValidationConfig};
 pub use section::{kind_of, parse_section, unknown_kind, wrong_value};
 pub use suggest::nearest;
-pub use trainer::{Recompute, SftConfig, TrainerConfig};
+pub use trainer::{MicroTokens, Recompute, SftConfig, TrainerConfig};

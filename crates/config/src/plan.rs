@@ -22,8 +22,9 @@ pub struct BatchPlan {
     pub prompts_per_update: u64,
     /// Responses of an update.
     pub responses_per_update: u64,
-    /// Micro-batches of an update when every prompt and response is as long as it may be; shorter ones make fewer.
-    pub max_micro_batches_per_update: u64,
+    /// Micro-batches of an update when every prompt and response is as long as it may be; shorter ones make fewer. Nothing where their size
+    /// is yet to be chosen.
+    pub max_micro_batches_per_update: Option<u64>,
     /// Whole steps that the rows are enough for; what is left over is a part of no step.
     pub steps_per_epoch: u64,
     /// Steps of the run.
@@ -70,11 +71,11 @@ impl fmt::Display for BatchPlan {
             "step:   {} prompts, {} responses, {} updates",
             self.prompts_per_step, self.responses_per_step, self.updates_per_step
         )?;
-        writeln!(
-            f,
-            "update: {} prompts, {} responses, at most {} micro-batches",
-            self.prompts_per_update, self.responses_per_update, self.max_micro_batches_per_update
-        )?;
+        write!(f, "update: {} prompts, {} responses, ", self.prompts_per_update, self.responses_per_update)?;
+        match self.max_micro_batches_per_update {
+            Some(count) => writeln!(f, "at most {count} micro-batches")?,
+            None => writeln!(f, "micro-batches as large as memory allows")?,
+        }
         write!(
             f,
             "run:    {} steps, {} updates, {:.2} epochs of {} rows ({} steps each)",
@@ -185,17 +186,17 @@ impl<'a> Lengths<'a> {
 
 /// Micro-batches of an update whose prompts and responses are all as long as allowed. A group stays together when it
 /// fits; otherwise its responses are spread over several micro-batches, each with the prompt.
-fn max_micro_batches(run: &RunConfig) -> u64 {
-    let budget = run.trainer.micro_tokens as u64;
+fn max_micro_batches(run: &RunConfig) -> Option<u64> {
+    let budget = run.trainer.micro_tokens.count()? as u64;
     let (prompt, response) = (run.data.max_prompt_tokens as u64, run.rollout.max_new_tokens as u64);
     let group = run.rollout.responses_per_prompt as u64;
     let prompts = run.trainer.prompts_per_update as u64;
     let longest_group = prompt.saturating_add(group.saturating_mul(response));
     if longest_group <= budget {
-        return prompts.div_ceil(budget / longest_group);
+        return Some(prompts.div_ceil(budget / longest_group));
     }
     let responses_that_fit = (budget.saturating_sub(prompt) / response).max(1);
-    prompts.saturating_mul(group.div_ceil(responses_that_fit))
+    Some(prompts.saturating_mul(group.div_ceil(responses_that_fit)))
 }
 
 #[cfg(test)]
@@ -217,7 +218,7 @@ mod tests {
             updates_per_step: 3,
             prompts_per_update: 128,
             responses_per_update: 640,
-            max_micro_batches_per_update: 128,
+            max_micro_batches_per_update: Some(128),
             steps_per_epoch: 101,
             total_steps: 202,
             total_updates: 606,
@@ -246,7 +247,7 @@ mod tests {
                 "data.max_prompt_tokens = 100\nrollout = {{max_new_tokens = 20, prompts_per_step = 8}}\n\
                  trainer = {{prompts_per_update = 8, micro_tokens = {budget}}}"
             );
-            BatchPlan::new(&run(&text), 100).unwrap().max_micro_batches_per_update
+            BatchPlan::new(&run(&text), 100).unwrap().max_micro_batches_per_update.unwrap()
         };
         // A group is 100 + 5 * 20 = 200 tokens at most.
         assert_eq!(micro(1600), 1);
@@ -257,6 +258,8 @@ mod tests {
         // 199 tokens hold the prompt and 4 responses: two pieces. 120 hold it and one response: five.
         assert_eq!(micro(199), 16);
         assert_eq!(micro(120), 40);
+        let chosen = BatchPlan::new(&run("trainer.micro_tokens = 'auto'\ntrainer.steps = 1"), 100).unwrap();
+        assert!(chosen.to_string().contains("micro-batches as large as memory allows"), "{chosen}");
     }
 
     #[test]

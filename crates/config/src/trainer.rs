@@ -1,8 +1,10 @@
 //! `[trainer]` and `[sft]`: how long a run is, how a step is cut into updates, and what is kept.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::optimizer::OptimizerConfig;
 
@@ -22,8 +24,9 @@ pub struct TrainerConfig {
     /// Prompts of one optimizer update (mini-batch); divides `rollout.prompts_per_step`. Default: 128.
     pub prompts_per_update: usize,
     /// Tokens computed at once in scoring and training (micro-batch), a prompt counted once for its group. Bounds
-    /// memory, never changes the result. Default: 16384.
-    pub micro_tokens: usize,
+    /// memory, never changes the result. `"auto"` is the most that `percept plan` finds to fit, chosen when the run starts.
+    /// Default: 16384.
+    pub micro_tokens: MicroTokens,
     /// Whether blocks are computed again for their gradients, so that only their inputs are kept: less memory, for the time of
     /// one more forward pass. Default: `auto`, which is `on` for accelerators and 16-bit types, where a block keeps the most.
     pub recompute: Recompute,
@@ -52,7 +55,7 @@ impl Default for TrainerConfig {
             steps: None,
             epochs: 2,
             prompts_per_update: 128,
-            micro_tokens: 16384,
+            micro_tokens: MicroTokens::Count(16384),
             recompute: Recompute::Auto,
             max_tries: 20,
             prompts_per_try: 128,
@@ -62,6 +65,64 @@ impl Default for TrainerConfig {
             max_nonfinite_updates: 3,
             samples_per_step: 16,
         }
+    }
+}
+
+/// How many tokens are computed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MicroTokens {
+    Count(usize),
+    /// As many as fit.
+    Auto,
+}
+
+impl MicroTokens {
+    /// The number, where there is one.
+    pub fn count(self) -> Option<usize> {
+        match self {
+            Self::Count(count) => Some(count),
+            Self::Auto => None,
+        }
+    }
+}
+
+impl Serialize for MicroTokens {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => serializer.serialize_u64(*count as u64),
+            Self::Auto => serializer.serialize_str("auto"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MicroTokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CountOrAuto;
+        impl Visitor<'_> for CountOrAuto {
+            type Value = MicroTokens;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of tokens or \"auto\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<MicroTokens, E> {
+                let count = usize::try_from(value).map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))?;
+                Ok(MicroTokens::Count(count))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<MicroTokens, E> {
+                let count = usize::try_from(value).map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))?;
+                Ok(MicroTokens::Count(count))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<MicroTokens, E> {
+                match value {
+                    "auto" => Ok(MicroTokens::Auto),
+                    _ => Err(E::invalid_value(Unexpected::Str(value), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(CountOrAuto)
     }
 }
 

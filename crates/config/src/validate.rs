@@ -213,7 +213,7 @@ impl RunConfig {
         let trainer = &self.trainer;
         self.at_least_one("trainer.prompts_per_update", trainer.prompts_per_update as u64)?;
         self.at_least_one("trainer.prompts_per_try", trainer.prompts_per_try as u64)?;
-        self.at_least_one("trainer.micro_tokens", trainer.micro_tokens as u64)?;
+        self.at_least_one("trainer.micro_tokens", trainer.micro_tokens.count().map_or(1, |count| count as u64))?;
         self.at_least_one("sft.rows_per_step", self.sft.rows_per_step as u64)?;
         let (collected, updated) = (self.rollout.prompts_per_step, trainer.prompts_per_update);
         let step = ("rollout.prompts_per_step", &collected as &dyn Display);
@@ -244,10 +244,11 @@ impl RunConfig {
     fn check_tokens(&self) -> Result<(), ConfigError> {
         let (prompt, response) = (self.data.max_prompt_tokens, self.rollout.max_new_tokens);
         let longest = prompt.saturating_add(response);
-        if longest > self.trainer.micro_tokens {
+        let micro_tokens = self.trainer.micro_tokens.count().unwrap_or(longest);
+        if longest > micro_tokens {
             return Err(self.contradiction(
                 &[
-                    ("trainer.micro_tokens", &self.trainer.micro_tokens),
+                    ("trainer.micro_tokens", &micro_tokens),
                     ("data.max_prompt_tokens", &prompt),
                     ("rollout.max_new_tokens", &response),
                 ],
@@ -343,6 +344,8 @@ mod tests {
             ("trainer.prompts_per_update=0", "1 or more, found 0"),
             ("trainer.prompts_per_try=0", "1 or more, found 0"),
             ("trainer.micro_tokens=0", "1 or more, found 0"),
+            ("trainer.micro_tokens=\"most\"", "a number of tokens or \"auto\", found the string \"most\""),
+            ("trainer.micro_tokens=-4", "a number of tokens or \"auto\", found the number -4"),
             ("trainer.max_nonfinite_updates=0", "1 or more, found 0"),
             ("sft.rows_per_step=0", "1 or more, found 0"),
             ("sft.epochs=0", "1 or more, found 0"),

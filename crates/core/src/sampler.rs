@@ -45,4 +45,9 @@ pub trait Sampler: Send {
         prompts: &[Arc<Prompt>],
         spec: &SamplingSpec,
     ) -> Result<Vec<Group>, SamplerError>;
+
+    /// Takes less memory from now on, after it ran out; false when nothing is left to make smaller.
+    fn shrink(&mut self) -> bool {
+        false
+    }
 }

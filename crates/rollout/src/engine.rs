@@ -90,6 +90,15 @@ impl Sampler for InProcess {
         });
         Ok(groups.collect())
     }
+
+    fn shrink(&mut self) -> bool {
+        if self.max_rows == 1 {
+            return false;
+        }
+        self.max_rows = self.max_rows.div_ceil(2);
+        self.max_prefill_tokens = self.max_prefill_tokens.div_ceil(2);
+        true
+    }
 }
 
 impl Batch<'_> {

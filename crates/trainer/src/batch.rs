@@ -71,6 +71,15 @@ pub(crate) struct Slice {
     pub(crate) responses: std::ops::Range<usize>,
 }
 
+/// Tokens of the largest piece that is not cut: a prompt with one response.
+pub(crate) fn least_tokens<'a>(groups: impl Iterator<Item = &'a CollectedGroup>) -> usize {
+    let piece = |group: &CollectedGroup| {
+        let longest = group.group.responses.iter().map(|response| response.tokens.len() - 1).max().unwrap_or(0);
+        group.group.prompt.tokens.len() + longest
+    };
+    groups.map(piece).max().unwrap_or(1)
+}
+
 /// Cuts groups into micro-batches of at most `micro_tokens` packed tokens, in order. A group larger than that is cut, and its prompt
 /// computed once for each part; a single response larger than that stands alone.
 pub(crate) fn micro_batches(groups: &[&CollectedGroup], micro_tokens: usize) -> Vec<Vec<Slice>> {

@@ -29,6 +29,22 @@ pub struct State {
     pub kind: String,
     /// Steps of the whole run, which schedules depend on.
     pub total_steps: u64,
+    /// Tokens computed at once, where the configuration does not say: chosen by what fits, or made less by memory that ran out.
+    #[serde(default)]
+    pub micro_tokens: Option<usize>,
+}
+
+impl State {
+    /// Tokens computed at once from here on.
+    pub(crate) fn micro_tokens(&self, settings: &Settings) -> usize {
+        self.micro_tokens.map_or(settings.micro_tokens, |known| known.min(settings.micro_tokens))
+    }
+
+    /// Notes what fits, so that a resumed run does the same.
+    pub(crate) fn keep_micro_tokens(&mut self, settings: &Settings, micro_tokens: usize) {
+        let known = settings.micro_tokens_chosen || micro_tokens < settings.micro_tokens;
+        self.micro_tokens = known.then_some(micro_tokens);
+    }
 }
 
 /// Reads and writes the checkpoints of a run directory.

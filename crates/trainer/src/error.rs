@@ -28,6 +28,11 @@ pub enum TrainError {
          Lower optimizer.learning_rate, or look at metrics.jsonl for what grew"
     )]
     NotFinite { step: u64, count: usize },
+    #[error(
+        "out of memory with the smallest portions there are: {reason}. `percept plan` tells what needs how much, and the smallest \
+         change that makes it fit"
+    )]
+    OutOfMemory { reason: String },
     #[error("no row of the training data can be used: {skipped} visited rows in a row were skipped (too long, or bad)")]
     NoUsableRow { skipped: u64 },
     #[error("{0}")]

@@ -68,6 +68,7 @@ impl Run<'_> {
         while state.step < settings.steps {
             let start = Instant::now();
             let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
+            let before = state.next_visit;
             let batch = match self.collect(&mut state, &mut metrics, &mut phases) {
                 Ok(batch) => batch,
                 // a verifier that dies, data that went away: nothing has moved in this step, and what came before is kept
@@ -76,7 +77,15 @@ impl Run<'_> {
                     return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
                 }
             };
-            self.learn(&batch, &mut state, &mut optimizer, &mut metrics, &mut phases)?;
+            if let Err(error) = self.learn(&batch, &mut state, &mut optimizer, &mut metrics, &mut phases) {
+                if optimizer.updates > state.updates {
+                    // a part of the step has moved the weights: it is done again, from the checkpoint before
+                    return Err(error);
+                }
+                state.next_visit = before;
+                let checkpoint = Checkpoint { settings, save: self.save };
+                return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
+            }
             for sample in samples(&batch, state.step, settings.samples_per_step) {
                 samples_file.write_json(&sample)?;
             }
@@ -131,10 +140,12 @@ impl Run<'_> {
             grader: self.grader,
             objective: self.objective,
             reference: self.reference.as_ref(),
+            micro_tokens: state.micro_tokens(self.settings),
         };
         let mut next_visit = state.next_visit;
         let batch = collector.collect(&behavior, state.step, &mut next_visit, metrics, phases)?;
         state.next_visit = next_visit;
+        state.keep_micro_tokens(self.settings, collector.micro_tokens);
         Ok(batch)
     }
 
@@ -152,13 +163,15 @@ impl Run<'_> {
             objective: self.objective,
             temperature: settings.rollout.temperature,
             prompts_per_update: settings.prompts_per_update,
-            micro_tokens: settings.micro_tokens,
+            micro_tokens: state.micro_tokens(settings),
             recompute: settings.recompute,
             learning_rate: (settings.optimizer.learning_rate)(state.step, settings.steps),
             progress: Progress { step: state.step, total_steps: settings.steps },
         };
         let policy = &mut *self.policy;
-        let report = phases.time("update", || updater.run(policy, optimizer, &batch.groups, state.nonfinite));
+        let report = phases.time("update", || updater.run(policy, optimizer, &batch.groups, state.nonfinite))?;
+        state.keep_micro_tokens(settings, report.micro_tokens);
+        metrics.set("memory/micro_tokens", report.micro_tokens as f64);
         metrics.0.extend(report.metrics.0);
         let tokens: usize = batch.groups.iter().flat_map(|group| &group.lengths).sum();
         metrics.set("response/tokens", tokens as f64);

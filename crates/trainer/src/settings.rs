@@ -12,6 +12,8 @@ pub struct Settings {
     pub prompts_per_update: usize,
     /// Tokens computed at once, prompts counted once for each group.
     pub micro_tokens: usize,
+    /// Whether they were chosen by what fits, and may be others when the run is resumed.
+    pub micro_tokens_chosen: bool,
     /// Whether only inputs of pieces are kept for the gradient, and the pieces computed again.
     pub recompute: bool,
     /// Tries of dynamic sampling; 0 is no limit.

@@ -2,11 +2,12 @@
 //!
 //! L = -mean over solution tokens of log pi(token | picture, question, tokens before it).
 
-use crate::batch::micro_batches;
+use crate::batch::{least_tokens, micro_batches};
 use crate::checkpoint::{Checkpoint, State};
 use crate::evaluate::evaluate;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::{Gradients, Optimizer};
+use crate::portion::halving;
 use crate::run::{Outcome, check_resumable, finish_metrics};
 use crate::settings::{Settings, SftSettings};
 use crate::step::{Phases, next_tasks};
@@ -98,8 +99,15 @@ impl SftRun<'_> {
         let groups: Vec<CollectedGroup> = tasks.into_iter().map(solution_group).collect::<Result<_, _>>()?;
         state.next_visit = next_visit;
         let policy = &mut *self.policy;
-        let (gradients, numbers) = phases.time("update", || gradients(policy, &groups, settings));
-        let (norm, read) = phases.time("update", || numbers.read(&gradients, true));
+        let part = |micro_tokens: usize| {
+            let (gradients, numbers) = gradients(policy, &groups, micro_tokens, settings.recompute);
+            let read = numbers.read(&gradients, true);
+            (gradients, read)
+        };
+        let (mut micro_tokens, least) = (state.micro_tokens(settings), least_tokens(groups.iter()));
+        let learned = phases.time("update", || halving(&policy.device(), &mut micro_tokens, least, part));
+        let (gradients, (norm, read)) = learned?;
+        state.keep_micro_tokens(settings, micro_tokens);
         let learning_rate = (settings.optimizer.learning_rate)(state.step, self.sft.steps);
         metrics.0.extend(read.0);
         metrics.set("optimizer/grad_norm", norm);
@@ -159,15 +167,20 @@ fn solution_group(task: Arc<Task>) -> Result<CollectedGroup, TrainError> {
 }
 
 /// Gradients and the loss of a batch of solutions.
-fn gradients(policy: &dyn Policy, groups: &[CollectedGroup], settings: &Settings) -> (Gradients, Numbers) {
+fn gradients(
+    policy: &dyn Policy,
+    groups: &[CollectedGroup],
+    micro_tokens: usize,
+    recompute: bool,
+) -> (Gradients, Numbers) {
     let tokens: usize = groups.iter().flat_map(|group| &group.lengths).sum();
     let mut gradients: Gradients = policy.parameters().iter().map(|_| None).collect();
     let mut numbers = Numbers::new(policy.device().without_autodiff());
     let groups: Vec<&CollectedGroup> = groups.iter().collect();
-    for batch in micro_batches(&groups, settings.micro_tokens) {
+    for batch in micro_batches(&groups, micro_tokens) {
         let scoring: Vec<_> =
             batch.iter().map(|slice| groups[slice.group].scoring(Image::Whole, slice.responses.clone())).collect();
-        let mut live = Live::new(policy, settings.recompute);
+        let mut live = Live::new(policy, recompute);
         let log_probs = live.score(&scoring, ScoreRequest { temperature: 1.0, entropy: false });
         let loss = log_probs.sum().div_scalar(-(tokens as f32));
         numbers.push(Metric::part("sft/loss", loss.clone()));

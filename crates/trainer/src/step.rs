@@ -5,6 +5,7 @@
 
 use crate::batch::{Batch, CollectedGroup};
 use crate::metrics::Metrics;
+use crate::portion::shrinking;
 use crate::refill::{Progress, Refill};
 use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
@@ -36,6 +37,8 @@ pub struct Collector<'a> {
     pub grader: &'a dyn Grader,
     pub objective: &'a dyn Objective,
     pub reference: Option<&'a FrozenPolicy>,
+    /// Tokens scored at once; less after memory has run out.
+    pub micro_tokens: usize,
 }
 
 impl RolloutSettings {
@@ -104,7 +107,7 @@ impl Collector<'_> {
         metrics.set("data/skipped_rows", skipped as f64);
         metrics.set("collect/tries", tries as f64);
         metrics.set("collect/admitted_fraction", kept as f64 / sampled.len() as f64);
-        self.fill_views(&mut groups, behavior, phases);
+        self.fill_views(&mut groups, behavior, phases)?;
         Ok(Batch { groups })
     }
 
@@ -117,18 +120,27 @@ impl Collector<'_> {
     ) -> Result<Vec<CollectedGroup>, TrainError> {
         let spec = self.settings.rollout.spec(self.settings, step, false);
         let prompts: Vec<Arc<Prompt>> = tasks.iter().map(|task| task.prompt.clone()).collect();
-        let groups = phases.time("rollout", || self.sampler.sample(behavior, &prompts, &spec))?;
+        let sample = |sampler: &mut &mut dyn Sampler| sampler.sample(behavior, &prompts, &spec);
+        let sampler = &mut self.sampler;
+        let groups =
+            phases.time("rollout", || shrinking(&behavior.device(), sampler, |sampler| sampler.shrink(), sample))??;
         phases.time("reward", || grade_groups(self.grader, tasks, groups))
     }
 
-    fn fill_views(&self, groups: &mut [CollectedGroup], behavior: &FrozenPolicy, phases: &mut Phases) {
+    fn fill_views(
+        &mut self,
+        groups: &mut [CollectedGroup],
+        behavior: &FrozenPolicy,
+        phases: &mut Phases,
+    ) -> Result<(), TrainError> {
         let needs = self.objective.needs();
         for &view in &needs.views {
             let one = Needs { views: vec![view], entropy: needs.entropy };
             let temperature = self.settings.rollout.temperature;
-            let micro_tokens = self.settings.micro_tokens;
-            phases.time(phase(view), || fill(groups, &one, behavior, self.reference, temperature, micro_tokens));
+            let (reference, micro_tokens) = (self.reference, &mut self.micro_tokens);
+            phases.time(phase(view), || fill(groups, &one, behavior, reference, temperature, micro_tokens))?;
         }
+        Ok(())
     }
 
     /// The mean of the score that the objective filters on (the overall reward when it does not filter).

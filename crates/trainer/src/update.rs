@@ -1,8 +1,10 @@
 //! Improves the policy with a batch: micro-batches, gradients, one optimizer step for each mini-batch.
 
-use crate::batch::{CollectedGroup, Slice, ViewNumbers, micro_batches};
+use crate::TrainError;
+use crate::batch::{CollectedGroup, Slice, ViewNumbers, least_tokens, micro_batches};
 use crate::metrics::Metrics;
 use crate::optimizer::{Gradients, Optimizer};
+use crate::portion::halving;
 use burn::tensor::{Device, Tensor, TensorData};
 use percept_core::{
     Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores, ScoringGroup,
@@ -23,6 +25,8 @@ pub struct UpdateReport {
     pub consecutive: usize,
     /// Tokens that went forward and backward.
     pub tokens: usize,
+    /// As given, or less where memory ran out.
+    pub micro_tokens: usize,
 }
 
 /// How a batch is worked through.
@@ -40,21 +44,32 @@ pub struct Updater<'a> {
 
 impl Updater<'_> {
     /// Runs the updates of one collected batch; `nonfinite` counts skipped updates in a row from earlier steps.
+    ///
+    /// # Errors
+    /// When the smallest micro-batches do not fit into memory; updates before that one are made.
     pub fn run(
         &self,
         policy: &mut dyn Policy,
         optimizer: &mut Optimizer,
         groups: &[CollectedGroup],
         nonfinite: usize,
-    ) -> UpdateReport {
-        let mut report = UpdateReport { consecutive: nonfinite, ..UpdateReport::default() };
+    ) -> Result<UpdateReport, TrainError> {
+        let (mut report, device) =
+            (UpdateReport { consecutive: nonfinite, ..UpdateReport::default() }, policy.device());
+        let mut micro_tokens = self.micro_tokens;
         let mut sums = Metrics::default();
         let mut finite = 0usize;
         for mini_batch in groups.chunks(self.prompts_per_update) {
-            let (gradients, numbers, tokens) = self.gradients(policy, mini_batch);
             report.updates += 1;
+            let first = report.updates == 1;
+            let part = |micro_tokens: usize| {
+                let (gradients, numbers, tokens) = Self { micro_tokens, ..*self }.gradients(policy, mini_batch);
+                let read = numbers.read(&gradients, first);
+                (gradients, tokens, read)
+            };
+            let least = least_tokens(mini_batch.iter());
+            let (gradients, tokens, (norm, metrics)) = halving(&device, &mut micro_tokens, least, part)?;
             report.tokens += tokens;
-            let (norm, metrics) = numbers.read(&gradients, report.updates == 1);
             let loss = metrics.get("objective/loss").unwrap_or(0.0);
             if !norm.is_finite() || !loss.is_finite() {
                 report.skipped += 1;
@@ -79,7 +94,8 @@ impl Updater<'_> {
         report.metrics.0.extend(sums.0.into_iter().map(|(name, sum)| (name, sum / finite as f64)));
         report.metrics.set("optimizer/learning_rate", self.learning_rate);
         report.metrics.set("optimizer/skipped_updates", report.skipped as f64);
-        report
+        report.micro_tokens = micro_tokens;
+        Ok(report)
     }
 
     /// The mini-batch's gradient before clipping, and its numbers, still on the device.

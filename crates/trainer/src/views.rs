@@ -1,6 +1,8 @@
 //! Log-probabilities of collected responses under weights that do not change in this step.
 
-use crate::batch::{CollectedGroup, ViewNumbers, micro_batches};
+use crate::TrainError;
+use crate::batch::{CollectedGroup, ViewNumbers, least_tokens, micro_batches};
+use crate::portion::halving;
 use percept_core::{FrozenPolicy, Image, Needs, ScoreRequest, View, Weights};
 
 /// Fills in every view without gradient that an objective needs: `behavior` is the policy that sampled.
@@ -10,8 +12,8 @@ pub(crate) fn fill(
     behavior: &FrozenPolicy,
     reference: Option<&FrozenPolicy>,
     temperature: f32,
-    micro_tokens: usize,
-) {
+    micro_tokens: &mut usize,
+) -> Result<(), TrainError> {
     for &view in &needs.views {
         let policy = match view.weights {
             Weights::Live => continue,
@@ -19,11 +21,13 @@ pub(crate) fn fill(
             Weights::Reference => reference.expect("a reference is loaded when the objective needs it"),
         };
         let request = ScoreRequest { temperature, entropy: needs.entropy };
-        let numbers = score(groups, policy, view.image, request, micro_tokens);
+        let part = |micro_tokens: usize| score(groups, policy, view.image, request, micro_tokens);
+        let numbers = halving(&policy.device(), micro_tokens, least_tokens(groups.iter()), part)?;
         for (group, numbers) in groups.iter_mut().zip(numbers) {
             group.views.push((view, numbers));
         }
     }
+    Ok(())
 }
 
 /// Scores all responses of all groups; nothing for groups that do not have the picture.

@@ -65,15 +65,17 @@ impl Lane {
             grader,
             objective: &*self.objective,
             reference: self.reference.as_ref(),
+            micro_tokens: settings.micro_tokens,
         };
         let batch = collector.collect(&behavior, step, &mut self.next, &mut metrics, &mut phases)?;
         drop(behavior);
         let updater = updater(&*self.objective, settings, step);
         let (policy, optimizer) = (&mut *self.policy, &mut self.optimizer);
         phases.time("update", || {
-            updater.run(policy, optimizer, &batch.groups, 0);
+            let report = updater.run(policy, optimizer, &batch.groups, 0);
             finish(&policy.device());
-        });
+            report
+        })?;
         self.totals.push(start.elapsed().as_secs_f64());
         self.steps.push(phases);
         self.groups = batch.groups;

@@ -15,9 +15,12 @@ use crate::parts::Parts;
 use anyhow::{Context, ensure};
 use capacity::Capacity;
 use percept_config::RunConfig;
+use percept_core::Objective;
+use percept_trainer::TaskSource;
 use percept_weights::write_atomically;
 use report::Plan;
 use request::Target;
+pub(crate) use request::smallest_micro_tokens;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,15 +92,20 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
             request::sampled(&run, &mut source)?
         }
     };
-    let workload = request::workload(&run, &*objective, outline, &target, groups, run.trainer.micro_tokens);
     let capacity = capacity_of(&target, memory);
+    let smallest = request::smallest_micro_tokens(&run);
+    let micro_tokens = run.trainer.micro_tokens.count();
+    let mut workload = request::workload(&run, &*objective, outline, &target, groups, micro_tokens.unwrap_or(smallest));
+    if micro_tokens.is_none() {
+        workload.micro_tokens = advice::chosen_micro_tokens(&workload, capacity, smallest);
+    }
     let rates = match (&arguments.rates, &target.device) {
         (Some(path), _) => Some(Rates::read(path)?),
         (None, Some(device)) => Some(Rates::measure(device, target.dtype)),
         (None, None) => None,
     };
     let fits = advice::fits(&workload, capacity);
-    let change = (!fits).then(|| advice::change(&workload, capacity, request::smallest_micro_tokens(&run))).flatten();
+    let change = (!fits).then(|| advice::change(&workload, capacity, smallest)).flatten();
     let passes = request::passes(&*objective);
     let plan = Plan {
         target: &target,
@@ -116,6 +124,30 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         write_atomically(path, |file| writeln!(file, "{text}"))?;
     }
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(DOES_NOT_FIT) })
+}
+
+/// Tokens computed at once in a run that leaves the choice to us: the most that are planned to fit.
+///
+/// # Errors
+/// When rows cannot be read, or even the smallest micro-batches do not fit.
+pub(crate) fn choose_micro_tokens(
+    parts: &Parts,
+    objective: &dyn Objective,
+    source: &mut dyn TaskSource,
+) -> anyhow::Result<usize> {
+    let run = &parts.run;
+    let target = Target::here(&parts.found, &parts.placement);
+    let outline = percept_models::outline(&run.model.checkpoint, &burn::tensor::Device::flex())?;
+    let smallest = smallest_micro_tokens(run);
+    let groups = request::sampled(run, source)?;
+    let workload = request::workload(run, objective, outline, &target, groups, smallest);
+    let capacity = capacity_of(&target, None);
+    ensure!(
+        advice::fits(&workload, capacity),
+        "trainer.micro_tokens = \"auto\": not even micro-batches of {smallest} tokens are planned to fit; `percept plan` tells what \
+         needs how much, and the smallest change that makes it fit"
+    );
+    Ok(advice::chosen_micro_tokens(&workload, capacity, smallest))
 }
 
 /// What there is: `memory` stands for the device's, wherever it is.
