@@ -5,10 +5,11 @@ use burn::tensor::{Device, Tensor};
 use percept_algorithms::{Grpo, GrpoConfig};
 use percept_core::{Decoder, FrozenPolicy, Parameter, Policy, ScoreRequest, ScoringGroup, Tape, Task};
 use percept_models::qwen2_5_vl::Qwen25Vl;
+use percept_ops::MomentType;
 use percept_rollout::InProcess;
 use percept_trainer::{
-    Grade, Grader, KeptWeights, Metrics, OptimizerSettings, Outcome, RolloutSettings, Run, Settings, State, TaskSource,
-    TrainError, ValidationSettings, find_resume,
+    Grade, Grader, KeptWeights, Metrics, OptimizerSettings, Outcome, Reference, RolloutSettings, Run, Settings, State,
+    TaskSource, TrainError, ValidationSettings, find_resume,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -148,6 +149,9 @@ fn settings(run_dir: &Path, micro_tokens: usize) -> Settings {
             epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            moments: MomentType::F32,
+            offload: false,
+            seed: 1,
             learning_rate: Arc::new(|_, _| 1e-3),
         },
         kept_weights: KeptWeights::All,
@@ -174,7 +178,7 @@ fn train(folder: &Path, micro_tokens: usize, tokens: usize, rows: usize) -> Done
     let outcome = Run {
         settings: &settings,
         policy: Box::new(Cramped { inner: Box::new(inner), tokens, rows }),
-        reference: Some(reference),
+        reference: Some(Reference::Kept(reference)),
         objective: &objective,
         train: &mut Endless,
         validation: None,

@@ -11,6 +11,7 @@ use percept_core::{
     Task, View, Weights,
 };
 use percept_models::qwen2_5_vl::Qwen25Vl;
+use percept_ops::MomentType;
 use percept_trainer::{CollectedGroup, Metrics, Optimizer, OptimizerSettings, Updater, ViewNumbers};
 use percept_vision::{Alpha, Preprocessor, bound_pixels};
 use serde_json::Value;
@@ -275,6 +276,9 @@ fn settings(golden: &Value) -> OptimizerSettings {
         epsilon: number(golden, "eps"),
         weight_decay: number(golden, "weight_decay"),
         max_grad_norm: number(&golden["config"], "max_grad_norm"),
+        moments: MomentType::F32,
+        offload: false,
+        seed: 1,
         learning_rate: Arc::new(|_, _| panic!("the rate is handed to each update")),
     }
 }
@@ -458,6 +462,9 @@ fn decay_pulls_every_parameter_by_itself() {
             epsilon: 1e-8,
             weight_decay: 0.5,
             max_grad_norm: 1.0,
+            moments: MomentType::F32,
+            offload: false,
+            seed: 1,
             learning_rate: Arc::new(|_, _| panic!("the rate is handed to each update")),
         };
         let mut optimizer = Optimizer::new(&policy, settings);

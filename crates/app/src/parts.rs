@@ -8,14 +8,17 @@ use crate::report::bar;
 use crate::source::{Preparation, Reading, Source};
 use anyhow::{Context, ensure};
 use burn::tensor::DType;
-use percept_config::{Alpha, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SaveLora, SpecialTokensInText};
-use percept_core::{FrozenPolicy, Image, Objective, Policy};
+use percept_config::{
+    Alpha, Backend, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SaveLora, SpecialTokensInText,
+};
+use percept_core::{Image, Objective, Policy};
 use percept_data::{DataConfig, DataSet};
 use percept_models::{Lora, Outline, Placement, SpecialIds};
+use percept_ops::MomentType;
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
 use percept_trainer::{
-    KeptWeights, OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings,
+    KeptWeights, OptimizerSettings, Reference, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings,
 };
 use percept_vision::{CorruptionConfig, Limits, Preprocessor};
 use percept_weights::Dtype;
@@ -42,6 +45,12 @@ impl Parts {
             folder.display()
         );
         let (found, placement) = crate::device::open(&run.device)?;
+        let rounds = run.optimizer.moments == percept_config::MomentType::Bf16 && found.backend != Backend::Cpu;
+        ensure!(
+            !rounds || placement.device.supports_dtype(DType::BF16),
+            "optimizer.moments = \"bf16\": {} does not compute in bfloat16; take \"8bit\" or \"f32\"",
+            found.key()
+        );
         // wrong keys are wrong whether the objective asks for a masked view or not
         corruption(&run, &run.data.corruption)?;
         let special = percept_models::special_ids(&folder)?;
@@ -78,12 +87,20 @@ impl Parts {
     }
 
     /// The frozen reference of a policy in training: itself without its adapters where it has any and starts from the reference.
-    pub(crate) fn reference(&self, policy: &dyn Policy) -> anyhow::Result<FrozenPolicy> {
+    pub(crate) fn reference(&self, policy: &dyn Policy) -> anyhow::Result<Reference<'_>> {
         let model = &self.run.model;
         let shared = policy.without_adapters().filter(|_| model.reference == model.checkpoint);
         match shared {
-            Some(base) => Ok(base),
-            None => Ok(self.policy(&model.reference, false)?.freeze()),
+            Some(base) => Ok(Reference::Kept(base)),
+            None if model.offload_reference => {
+                let read = || Ok::<_, anyhow::Error>(self.policy(&model.reference, false)?.freeze());
+                // what is wrong with its files is told before the first step
+                drop(read()?);
+                Ok(Reference::Brought(Box::new(move || {
+                    read().map_err(|error| TrainError::Seam(crate::messages::chain(&error)))
+                })))
+            }
+            None => Ok(Reference::Kept(self.policy(&model.reference, false)?.freeze())),
         }
     }
 
@@ -247,7 +264,7 @@ impl Parts {
                 limit: validation.limit,
                 sampling: evaluation,
             },
-            optimizer: optimizer(&run.optimizer),
+            optimizer: optimizer(&run.optimizer, trainer.seed),
             kept_weights: match (&run.model.lora, run.model.save_dtype) {
                 (Some(_), _) => KeptWeights::Learning,
                 (None, SaveDtype::F32) => KeptWeights::None,
@@ -292,13 +309,20 @@ pub(crate) fn recomputes(key: Recompute, fused: bool) -> bool {
     }
 }
 
-pub(crate) fn optimizer(config: &percept_config::OptimizerConfig) -> OptimizerSettings {
+pub(crate) fn optimizer(config: &percept_config::OptimizerConfig, seed: u64) -> OptimizerSettings {
     let schedule = config.clone();
     OptimizerSettings {
         betas: config.betas,
         epsilon: config.eps,
         weight_decay: config.weight_decay,
         max_grad_norm: config.max_grad_norm,
+        moments: match config.moments {
+            percept_config::MomentType::F32 => MomentType::F32,
+            percept_config::MomentType::Bf16 => MomentType::Bf16,
+            percept_config::MomentType::EightBit => MomentType::EightBit,
+        },
+        offload: config.offload,
+        seed,
         learning_rate: Arc::new(move |step, total| schedule.learning_rate_at(step, total)),
     }
 }

@@ -164,7 +164,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let policy = parts.learner(resume.as_deref())?;
     let mut settings = parts.settings(plan.total_steps, policy.vocabulary());
     settings.run_dir = run_dir;
-    settings.optimizer = optimizer(&run.sft.optimizer);
+    settings.optimizer = optimizer(&run.sft.optimizer, run.trainer.seed);
     let steps = SftSettings { steps: plan.total_steps, rows_per_step: run.sft.rows_per_step };
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let validates = validation.is_some() && settings.validation.every > 0;

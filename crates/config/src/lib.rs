@@ -29,7 +29,7 @@ pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
 pub use device::{Backend, DeviceConfig, FloatType};
 pub use error::ConfigError;
 pub use model::{LoraConfig, ModelConfig, SaveDtype, SaveLora};
-pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
+pub use optimizer::{MomentType, OptimizerConfig, OptimizerKind, Schedule};
 pub use plan::{BatchPlan, SftPlan};
 pub use reward::RewardConfig;
 pub use run::RunConfig;

@@ -12,6 +12,9 @@ pub struct ModelConfig {
     pub checkpoint: PathBuf,
     /// Folder of the frozen reference policy, read only when an objective needs one. Default: `checkpoint`.
     pub reference: PathBuf,
+    /// Whether the reference is read from its files again for each scoring, and holds no memory in between. Default: false.
+    #[serde(default)]
+    pub offload_reference: bool,
     /// Name patterns of parameters that are not trained; `*` stands for any run of characters, as in `visual.*` or
     /// `model.embed_tokens.*`. Default: none, as in the paper.
     #[serde(default)]

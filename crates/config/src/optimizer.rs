@@ -20,6 +20,10 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Longest gradient (Euclidean norm over all parameters). Default: 1.0; `inf` is off.
     pub max_grad_norm: f64,
+    /// How moments are held between updates: 8 bytes a parameter for both, 4, or 2. Default: `f32`.
+    pub moments: MomentType,
+    /// Whether moments stay in the host's memory between updates; on the CPU they do. Default: false.
+    pub offload: bool,
     /// How the learning rate moves after the warm-up. Default: `constant`.
     pub schedule: Schedule,
     /// Steps over which the learning rate rises to its peak. Default: 0.
@@ -37,6 +41,8 @@ impl Default for OptimizerConfig {
             eps: 1e-8,
             weight_decay: 0.01,
             max_grad_norm: 1.0,
+            moments: MomentType::F32,
+            offload: false,
             schedule: Schedule::Constant,
             warmup_steps: 0,
             final_ratio: 0.0,
@@ -50,6 +56,30 @@ impl Default for OptimizerConfig {
 pub enum OptimizerKind {
     /// Adam with decoupled weight decay.
     Adamw,
+}
+
+/// How moments are held between updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MomentType {
+    #[serde(rename = "f32")]
+    F32,
+    /// Rounded up or down by chance.
+    #[serde(rename = "bf16")]
+    Bf16,
+    /// Block-wise quantization (arXiv 2110.02861).
+    #[serde(rename = "8bit")]
+    EightBit,
+}
+
+impl MomentType {
+    /// Bytes of both moments of a parameter, without the scales of blocks.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 8,
+            Self::Bf16 => 4,
+            Self::EightBit => 2,
+        }
+    }
 }
 
 /// The learning rate after the warm-up.

@@ -16,7 +16,7 @@ mod plan;
 mod sums;
 mod uploaded;
 
-pub use adamw::{AdamW, adamw};
+pub use adamw::{AdamW, MOMENT_BLOCK, MomentType, Moments, StoredMoment, adamw};
 pub use broken::{BREAKABLE, is_any_broken, set_broken};
 pub use composed::cast;
 pub use kl::{KlEstimator, kl};

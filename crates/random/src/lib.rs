@@ -25,6 +25,8 @@ pub enum Purpose {
     Task = 6,
     /// Initial weights of low-rank adapters.
     Adapter = 7,
+    /// How the optimizer's moments are rounded.
+    Rounding = 8,
 }
 
 /// The name of a stream of random numbers.

@@ -5,11 +5,14 @@ use crate::settings::{KeptWeights, Settings};
 use crate::{SavePolicy, TrainError};
 use burn::tensor::{Tensor, TensorData};
 use percept_core::{Parameter, Policy};
-use percept_weights::{StagedFolder, StateFile, StateKind, StateTensor, StateWriter, write_atomically};
+use percept_ops::{MomentType, Moments, StoredMoment};
+use percept_weights::{StagedFolder, StateFile, StateKind, StateTensor, StateWriter, WeightsError, write_atomically};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Names of the moments in the state.
+const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 const STATE_FILE: &str = "trainer.safetensors";
 
 /// Where a run is; with the weights and moments, all that decides its future.
@@ -131,31 +134,55 @@ impl Checkpoint<'_> {
         optimizer: &Optimizer,
         state: &State,
     ) -> Result<(), TrainError> {
-        let mut tensors: Vec<(String, Tensor<2>)> = Vec::new();
+        let mut specs: Vec<StateTensor> = Vec::new();
         for (parameter, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
-            let label = label(parameter);
-            let kept = match self.settings.kept_weights {
-                KeptWeights::None => false,
-                KeptWeights::All => true,
-                KeptWeights::Learning => parameter.trainable,
-            };
+            let (label, dims, kept) = (label(parameter), parameter.value.dims(), self.keeps(parameter));
+            let spec = |name: String, dims: &[usize]| StateTensor::new(name, StateKind::F32, dims.to_vec());
             if kept {
-                tensors.push((format!("weight.{label}"), plain(parameter.value.clone())));
+                specs.push(spec(format!("weight.{label}"), &dims));
             }
-            if let Some([m, v]) = moments {
-                tensors.push((format!("first_moment.{label}"), m.clone()));
-                tensors.push((format!("second_moment.{label}"), v.clone()));
+            let Some(moments) = moments else { continue };
+            for name in MOMENTS {
+                if moments.kind() == MomentType::EightBit {
+                    let blocks = (dims[0] * dims[1]).div_ceil(percept_ops::MOMENT_BLOCK);
+                    let codes = vec![blocks, percept_ops::MOMENT_BLOCK];
+                    specs.push(StateTensor::new(format!("{name}.{label}.codes"), StateKind::U8, codes));
+                    specs.push(spec(format!("{name}.{label}.scales"), &[blocks]));
+                } else {
+                    specs.push(spec(format!("{name}.{label}"), &dims));
+                }
             }
         }
-        let specs: Vec<StateTensor> =
-            tensors.iter().map(|(name, t)| StateTensor::new(name.clone(), StateKind::F32, t.dims().to_vec())).collect();
         let json = serde_json::to_string(state).expect("the state is plain data");
         let mut writer = StateWriter::create(path, &specs, &json)?;
-        for (name, tensor) in tensors {
-            let values: Vec<f32> = tensor.into_data().try_to_vec().expect("float32");
-            writer.add_f32(&name, &values)?;
+        // one parameter at a time: host memory never holds them all
+        for (parameter, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
+            let label = label(parameter);
+            if self.keeps(parameter) {
+                let values: Vec<f32> = plain(parameter.value.clone()).into_data().try_to_vec().expect("float32");
+                writer.add_f32(&format!("weight.{label}"), &values)?;
+            }
+            let Some(moments) = moments else { continue };
+            for (name, moment) in MOMENTS.into_iter().zip(moments.store()) {
+                match moment {
+                    StoredMoment::Float(values) => writer.add_f32(&format!("{name}.{label}"), &values)?,
+                    StoredMoment::Coded { codes, scales } => {
+                        writer.add_u8(&format!("{name}.{label}.codes"), &codes)?;
+                        writer.add_f32(&format!("{name}.{label}.scales"), &scales)?;
+                    }
+                }
+            }
         }
         Ok(writer.finish()?)
+    }
+
+    /// Whether the state holds a parameter's exact value.
+    fn keeps(&self, parameter: &Parameter) -> bool {
+        match self.settings.kept_weights {
+            KeptWeights::None => false,
+            KeptWeights::All => true,
+            KeptWeights::Learning => parameter.trainable,
+        }
     }
 
     /// Reads the state of a checkpoint back into a policy (whose weights were loaded from it) and an optimizer.
@@ -168,7 +195,7 @@ impl Checkpoint<'_> {
         let bad = |reason: String| TrainError::State { path: path.clone(), reason };
         let state: State = serde_json::from_str(file.json())
             .map_err(|error| bad(format!("the trainer's state cannot be read: {error}")))?;
-        let device = policy.device();
+        let (device, settings) = (policy.device(), optimizer.settings().clone());
         let read = |name: String, dims: [usize; 2]| -> Result<Tensor<2>, TrainError> {
             let values = file.f32(&name)?;
             if values.len() != dims[0] * dims[1] {
@@ -183,9 +210,18 @@ impl Checkpoint<'_> {
                 let value = Tensor::from_inner(read(weight, dims)?);
                 parameter.value = if parameter.trainable { value.require_grad() } else { value };
             }
-            if let Some(pair) = moments {
-                *pair = [read(format!("first_moment.{label}"), dims)?, read(format!("second_moment.{label}"), dims)?];
-            }
+            let Some(moments) = moments else { continue };
+            let [first, second] = MOMENTS.map(|name| {
+                let whole = format!("{name}.{label}");
+                if !file.contains(&format!("{whole}.codes")) {
+                    return Ok(StoredMoment::Float(file.f32(&whole)?));
+                }
+                let (codes, scales) = (file.u8(&format!("{whole}.codes"))?, file.f32(&format!("{whole}.scales"))?);
+                Ok::<_, WeightsError>(StoredMoment::Coded { codes, scales })
+            });
+            let place = device.clone().without_autodiff();
+            *moments = Moments::restore(dims, settings.moments, settings.offload, &place, [first?, second?])
+                .map_err(|reason| bad(format!("{label}: {reason} (optimizer.moments)")))?;
         }
         optimizer.updates = state.updates;
         Ok(state)

@@ -33,5 +33,5 @@ pub use run::{Outcome, Run};
 pub use seams::{Grade, Grader, SavePolicy, TaskSource};
 pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
 pub use sft::SftRun;
-pub use step::{Collector, Phases};
+pub use step::{Collector, Phases, Reference};
 pub use update::{UpdateReport, Updater};

@@ -2,8 +2,9 @@
 
 use crate::settings::OptimizerSettings;
 use burn::tensor::Tensor;
-use percept_core::Policy;
-use percept_ops::{AdamW, adamw};
+use percept_core::{Parameter, Policy};
+use percept_ops::{AdamW, Moments};
+use percept_random::{Key, Purpose};
 
 /// Moments of each parameter, in the policy's order.
 #[derive(Debug)]
@@ -11,8 +12,8 @@ pub struct Optimizer {
     settings: OptimizerSettings,
     /// Updates done.
     pub updates: u64,
-    /// First and second moment of each trainable parameter.
-    pub moments: Vec<Option<[Tensor<2>; 2]>>,
+    /// Of each trainable parameter.
+    pub moments: Vec<Option<Moments>>,
 }
 
 /// Sums of gradients, in the policy's order; nothing where no gradient came.
@@ -21,9 +22,10 @@ pub type Gradients = Vec<Option<Tensor<2>>>;
 impl Optimizer {
     /// Moments of zero.
     pub fn new(policy: &dyn Policy, settings: OptimizerSettings) -> Self {
-        let zeros = |parameter: &&percept_core::Parameter| {
-            let value = parameter.value.clone().inner();
-            parameter.trainable.then(|| [Tensor::zeros_like(&value), Tensor::zeros_like(&value)])
+        let device = policy.device().without_autodiff();
+        let zeros = |parameter: &&Parameter| {
+            let zeros = || Moments::zeros(parameter.value.dims(), settings.moments, settings.offload, &device);
+            parameter.trainable.then(zeros)
         };
         let moments = policy.parameters().iter().map(zeros).collect();
         Self { settings, updates: 0, moments }
@@ -47,16 +49,16 @@ impl Optimizer {
             update: self.updates,
         };
         let device = policy.device();
-        for ((parameter, moments), gradient) in
-            policy.parameters_mut().into_iter().zip(&mut self.moments).zip(gradients)
-        {
-            let (Some(gradient), Some(slot)) = (gradient, moments.as_mut()) else { continue };
+        let parameters = policy.parameters_mut().into_iter().zip(&mut self.moments).zip(gradients);
+        for (number, ((parameter, moments), gradient)) in parameters.enumerate() {
+            let (Some(gradient), Some(moments)) = (gradient, moments.as_mut()) else { continue };
             let empty = Tensor::empty([0, 0], &device);
             let value = std::mem::replace(&mut parameter.value, empty).inner();
-            let pair = std::mem::replace(slot, [Tensor::empty([0, 0], &device), Tensor::empty([0, 0], &device)]);
-            let (value, pair) = adamw(value, gradient, pair, scale as f32, &step);
+            // how bfloat16 moments are rounded
+            let chance =
+                Key::new(settings.seed, Purpose::Rounding).step(self.updates).prompt(number as u64).uniform_at(0);
+            let value = moments.update(value, gradient, scale as f32, &step, chance as f32);
             parameter.value = Tensor::from_inner(value).require_grad();
-            *slot = pair;
         }
     }
 }

@@ -6,10 +6,10 @@ use crate::memory::peak_rss_mib;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
 use crate::settings::Settings;
-use crate::step::{Collector, Phases};
+use crate::step::{Collector, Phases, Reference};
 use crate::update::Updater;
 use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError};
-use percept_core::{FrozenPolicy, Objective, Policy, Progress, Sampler};
+use percept_core::{Objective, Policy, Progress, Sampler};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use std::time::Instant;
 pub struct Run<'a> {
     pub settings: &'a Settings,
     pub policy: Box<dyn Policy>,
-    pub reference: Option<FrozenPolicy>,
+    pub reference: Option<Reference<'a>>,
     pub objective: &'a dyn Objective,
     pub train: &'a mut dyn TaskSource,
     pub validation: Option<&'a mut dyn TaskSource>,

@@ -1,5 +1,6 @@
 //! What the trainer is told. Defaults live with the configuration.
 
+use percept_ops::MomentType;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
@@ -78,6 +79,12 @@ pub struct OptimizerSettings {
     pub weight_decay: f64,
     /// Global norm; infinite is off.
     pub max_grad_norm: f64,
+    /// How moments are held between updates.
+    pub moments: MomentType,
+    /// Whether they stay in the host's memory between updates.
+    pub offload: bool,
+    /// Of how moments are rounded.
+    pub seed: u64,
     /// Learning rate at (step, total steps).
     pub learning_rate: std::sync::Arc<dyn Fn(u64, u64) -> f64 + Send + Sync>,
 }

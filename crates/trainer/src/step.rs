@@ -10,7 +10,9 @@ use crate::refill::{Progress, Refill};
 use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
 use crate::{Grade, Grader, TaskSource, TrainError};
-use percept_core::{Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplingSpec, Task};
+use percept_core::{
+    Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplingSpec, Task, Weights,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +31,14 @@ impl Phases {
     }
 }
 
+/// Where the frozen start of a run is between the scorings that need it.
+pub enum Reference<'a> {
+    /// In the device's memory.
+    Kept(FrozenPolicy),
+    /// Brought there for each scoring, and dropped after it.
+    Brought(Box<dyn Fn() -> Result<FrozenPolicy, TrainError> + 'a>),
+}
+
 /// Everything that collecting needs.
 pub struct Collector<'a> {
     pub settings: &'a Settings,
@@ -36,7 +46,7 @@ pub struct Collector<'a> {
     pub sampler: &'a mut dyn Sampler,
     pub grader: &'a dyn Grader,
     pub objective: &'a dyn Objective,
-    pub reference: Option<&'a FrozenPolicy>,
+    pub reference: Option<&'a Reference<'a>>,
     /// Tokens scored at once; less after memory has run out.
     pub micro_tokens: usize,
 }
@@ -137,7 +147,16 @@ impl Collector<'_> {
         for &view in &needs.views {
             let one = Needs { views: vec![view], entropy: needs.entropy };
             let temperature = self.settings.rollout.temperature;
-            let (reference, micro_tokens) = (self.reference, &mut self.micro_tokens);
+            let micro_tokens = &mut self.micro_tokens;
+            let brought;
+            let reference = match self.reference.filter(|_| view.weights == Weights::Reference) {
+                None => None,
+                Some(Reference::Kept(policy)) => Some(policy),
+                Some(Reference::Brought(bring)) => {
+                    brought = phases.time(phase(view), bring)?;
+                    Some(&brought)
+                }
+            };
             phases.time(phase(view), || fill(groups, &one, behavior, reference, temperature, micro_tokens))?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! A trainer's state: named tensors of f32, i64 or u64, and one JSON text, in one safetensors file, bit for bit.
+//! A trainer's state: named tensors of f32, i64, u64 or u8, and one JSON text, in one safetensors file, bit for bit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ pub enum StateKind {
     F32,
     I64,
     U64,
+    U8,
 }
 
 /// A tensor of the state to come.
@@ -41,6 +42,7 @@ impl StateKind {
             StateKind::F32 => StoredDtype::F32,
             StateKind::I64 => StoredDtype::I64,
             StateKind::U64 => StoredDtype::U64,
+            StateKind::U8 => StoredDtype::U8,
         }
     }
 
@@ -49,6 +51,7 @@ impl StateKind {
             StateKind::F32 => "F32",
             StateKind::I64 => "I64",
             StateKind::U64 => "U64",
+            StateKind::U8 => "U8",
         }
     }
 }
@@ -93,6 +96,11 @@ impl StateWriter {
     /// Writes one tensor of kind U64, row-major.
     pub fn add_u64(&mut self, name: &str, values: &[u64]) -> Result<(), WeightsError> {
         self.add(name, StateKind::U64, values, |value| value.to_le_bytes())
+    }
+
+    /// Writes one tensor of kind U8, row-major.
+    pub fn add_u8(&mut self, name: &str, values: &[u8]) -> Result<(), WeightsError> {
+        self.add(name, StateKind::U8, values, |value| [value])
     }
 
     /// Brings the state to the disk and puts it in the place of what was at the path.
@@ -204,6 +212,11 @@ impl StateFile {
         self.values(name, StateKind::U64, u64::from_le_bytes)
     }
 
+    /// A tensor of kind U8, row-major.
+    pub fn u8(&self, name: &str) -> Result<Vec<u8>, WeightsError> {
+        self.values(name, StateKind::U8, u8::from_le_bytes)
+    }
+
     fn values<T, const SIZE: usize>(
         &self,
         name: &str,
@@ -240,11 +253,12 @@ mod tests {
 
     const JSON: &str = "{\"step\": 7, \"note\": \"\\u00e9 \\\"quoted\\\" \u{1f50d}\\n\"}";
 
-    fn tensors() -> [StateTensor; 3] {
+    fn tensors() -> [StateTensor; 4] {
         [
             StateTensor::new("moment1.norm", StateKind::F32, [2, 2]),
             StateTensor::new("visits", StateKind::I64, [1]),
             StateTensor::new("keys", StateKind::U64, [2]),
+            StateTensor::new("codes", StateKind::U8, [3]),
         ]
     }
 
@@ -255,6 +269,7 @@ mod tests {
             .add_f32("moment1.norm", &[-0.0, f32::MIN_POSITIVE / 2.0, f32::INFINITY, f32::from_bits(0x7f80_0001)])
             .expect("adds");
         writer.add_i64("visits", &[i64::MIN]).expect("adds");
+        writer.add_u8("codes", &[0, 128, 255]).expect("adds");
         writer
     }
 
@@ -265,7 +280,8 @@ mod tests {
         write(&path).finish().expect("finishes");
         let state = StateFile::open(&path).expect("opens");
         assert_eq!(state.json(), JSON);
-        assert_eq!(state.names().len(), 3);
+        assert_eq!(state.names().len(), 4);
+        assert_eq!(state.u8("codes").expect("there"), [0, 128, 255]);
         assert_eq!(state.shape("moment1.norm").expect("there"), [2, 2]);
         let bits: Vec<u32> = state.f32("moment1.norm").expect("there").into_iter().map(f32::to_bits).collect();
         assert_eq!(bits, [0x8000_0000, 0x0040_0000, 0x7f80_0000, 0x7f80_0001]);
@@ -287,7 +303,7 @@ mod tests {
         let mut half_written = StateWriter::create(&path, &tensors(), "{}").expect("creates");
         half_written.add_i64("visits", &[1]).expect("adds");
         let text = half_written.finish().expect_err("incomplete").to_string();
-        assert!(text.contains("2 listed tensors were never written: keys, moment1.norm"), "{text}");
+        assert!(text.contains("3 listed tensors were never written: codes, keys, moment1.norm"), "{text}");
         assert!(fs::read(&path).expect("reads") == before);
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1);
     }

@@ -6,18 +6,20 @@ use crate::cost::rates::finish;
 use crate::parts::Parts;
 use crate::source::Source;
 use percept_config::RunConfig;
-use percept_core::{FrozenPolicy, Objective, Policy, Progress, Weights};
+use percept_core::{Objective, Policy, Progress, Weights};
 use percept_rollout::InProcess;
-use percept_trainer::{CollectedGroup, Collector, Grader, Metrics, Optimizer, Phases, Settings, TaskSource, Updater};
+use percept_trainer::{
+    CollectedGroup, Collector, Grader, Metrics, Optimizer, Phases, Reference, Settings, TaskSource, Updater,
+};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A policy that is trained by one method, with the times of its steps.
-pub(super) struct Lane {
+pub(super) struct Lane<'a> {
     pub(super) name: String,
     pub(super) objective: Box<dyn Objective>,
     pub(super) policy: Box<dyn Policy>,
-    reference: Option<FrozenPolicy>,
+    reference: Option<Reference<'a>>,
     pub(super) optimizer: Optimizer,
     next: u64,
     steps: Vec<Phases>,
@@ -26,10 +28,10 @@ pub(super) struct Lane {
     pub(super) groups: Vec<CollectedGroup>,
 }
 
-impl Lane {
+impl<'a> Lane<'a> {
     pub(super) fn new(
         app: &App,
-        parts: &Parts,
+        parts: &'a Parts,
         run: &RunConfig,
         kind: &str,
         source: &mut Source,
@@ -41,7 +43,7 @@ impl Lane {
         let reference = objective.needs().views.iter().any(|view| view.weights == Weights::Reference);
         let policy = parts.learner(None)?;
         let reference = reference.then(|| parts.reference(&*policy)).transpose()?;
-        let optimizer = Optimizer::new(&*policy, crate::parts::optimizer(&run.optimizer));
+        let optimizer = Optimizer::new(&*policy, crate::parts::optimizer(&run.optimizer, run.trainer.seed));
         let name = kind.to_owned();
         let (steps, totals, groups) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { name, objective, policy, reference, optimizer, next: 0, steps, totals, groups })

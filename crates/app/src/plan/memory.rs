@@ -17,6 +17,8 @@ pub(crate) struct Workload {
     pub(crate) frozen_in_f32: bool,
     /// A frozen reference is loaded.
     pub(crate) reference: bool,
+    /// It is there only while it scores.
+    pub(crate) reference_brought: bool,
     /// Views that carry gradient, the whole picture's included.
     pub(crate) live_views: usize,
     /// Corrupted twins of each picture.
@@ -62,6 +64,8 @@ const PROGRAM: f64 = 84.0 * 1024.0 * 1024.0;
 const SLACK_HOST: f64 = 1.13;
 const SLACK_DEVICE: f64 = 1.08;
 const F32: usize = 4;
+/// Numbers that the optimizer computes at once on a device (`ops`, `PIECE`).
+const OPTIMIZER_PIECE: usize = 1 << 22;
 
 impl Moment {
     fn sum(&self, on_host: bool) -> f64 {
@@ -132,7 +136,7 @@ impl Workload {
         let host = |name, bytes| Part { name, bytes, on_host: !unified };
         let learning = self.learning() as f64;
         let mut resident = vec![host("program", PROGRAM), device("weights", self.weights())];
-        if self.reference {
+        if self.reference && !self.reference_brought {
             resident.push(device("reference", self.frozen()));
         }
         let moments = learning * self.moment_bytes as f64;
@@ -155,6 +159,7 @@ impl Workload {
                 device("rounded weights of sampling", self.rounded_copy()),
                 device("a micro-batch", largest(&scoring)),
                 device("attention's scratch", scratch / 2.0),
+                device("reference", if self.reference && self.reference_brought { self.frozen() } else { 0.0 }),
             ],
         ));
 
@@ -193,7 +198,9 @@ impl Workload {
         ));
         let widest =
             self.parameters().filter(|(_, learns)| *learns).map(|(parameter, _)| parameter.len).max().unwrap_or(0);
-        let temporaries = if self.how.fused { 0 } else { 6 * widest * F32 };
+        // piece by piece, and what is put together of several pieces once more
+        let several = if widest > OPTIMIZER_PIECE { widest } else { 0 };
+        let temporaries = if self.how.fused { 0 } else { (6 * widest.min(OPTIMIZER_PIECE) + several) * F32 };
         all.push(with("optimizer", vec![device("gradients", gradients), device("temporaries", temporaries as f64)]));
         all
     }
@@ -291,6 +298,7 @@ pub(crate) mod tests {
             twins: 0,
             recompute: false,
             moment_bytes: 8,
+            reference_brought: false,
             moments_on_host: false,
             second_layout: true,
             max_rows: 64,
@@ -316,6 +324,9 @@ pub(crate) mod tests {
         let numbers = all.outline.num_parameters() as f64;
         assert_eq!(part(&all, "training", "weights"), 4.0 * numbers);
         assert_eq!(part(&all, "training", "reference"), 4.0 * numbers);
+        let brought = Workload { reference_brought: true, ..all.clone() };
+        assert_eq!(part(&brought, "training", "reference"), 0.0);
+        assert_eq!(part(&brought, "scoring", "reference"), 4.0 * numbers);
         assert_eq!(part(&all, "training", "moments"), 8.0 * numbers);
         assert_eq!(part(&all, "optimizer", "gradients"), 4.0 * numbers);
         // in 16 bits, maps that learn stay float32, and those that do not are halved
