@@ -11,7 +11,12 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// The type's keys are the column's, and `resolved` holds the column's defaults.
-fn assert_section<T: DeserializeOwned>(section: &Section, column: &str, shared: &[&'static str], resolved: &impl Serialize) {
+fn assert_section<T: DeserializeOwned>(
+    section: &Section,
+    column: &str,
+    shared: &[&'static str],
+    resolved: &impl Serialize,
+) {
     let mut documented: Vec<&str> = section.names(column).chain(shared.iter().copied()).collect();
     let mut typed = fields_of::<T>().to_vec();
     documented.sort_unstable();
@@ -42,7 +47,8 @@ fn objectives_are_documented_as_they_are() {
     assert_section::<DapoConfig>(&OBJECTIVE, dapo, &[], &DapoConfig::default());
     assert_choices::<DapoConfig>(&OBJECTIVE, dapo, &Table::new());
     // a decorator averages as its base does, and leaves the key to it
-    let papo = [("papo_g", PapoConfig::over_grpo()), ("papo_d", PapoConfig::over_dapo()), ("papo", PapoConfig::default())];
+    let papo =
+        [("papo_g", PapoConfig::over_grpo()), ("papo_d", PapoConfig::over_dapo()), ("papo", PapoConfig::default())];
     for (column, config) in papo {
         assert_section::<PapoConfig>(&PAPO, column, &["average"], &config);
         assert_choices::<PapoConfig>(&PAPO, column, &Table::new());

@@ -11,6 +11,7 @@
 
 mod data;
 mod device;
+pub mod easyr1;
 mod error;
 mod layers;
 mod model;
