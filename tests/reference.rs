@@ -4,7 +4,7 @@
 use percept_algorithms::{DapoConfig, GrpoConfig, PapoConfig};
 use percept_config::reference::{CORRUPTIONS, Kind, OBJECTIVE, PAPO, Section, VERIFIER, VERIFIERS};
 use percept_config::{fields_of, parse_section};
-use percept_reward::{Choice, CommandConfig, Exact, Format, Numeric, VerifierConfig};
+use percept_reward::{Choice, CommandConfig, Exact, Format, Numeric, Registry, VerifierConfig};
 use percept_vision::CorruptionConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,11 +60,19 @@ fn objectives_are_documented_as_they_are() {
     }
 }
 
+/// The `kind` in a section's heading.
+fn kind_in(section: &Section) -> &'static str {
+    section.heading.and_then(|heading| heading.rsplit('"').nth(1)).expect("a kind in quotes")
+}
+
 #[test]
 fn corruptions_are_documented_as_they_are() {
+    let unknown: Table = "kind = '?'".parse().expect("a table");
+    let message = parse_section::<CorruptionConfig>(&unknown, "data.corruption").expect_err("no kind").to_string();
+    let possible = CORRUPTIONS.iter().map(|section| format!("\"{}\"", kind_in(section))).collect::<Vec<_>>().join(", ");
+    assert!(message.ends_with(&format!("possible: {possible}")), "{message}");
     for section in CORRUPTIONS {
-        let heading = section.heading.expect("a heading");
-        let kind = heading.rsplit('"').nth(1).expect("a kind in quotes");
+        let kind = kind_in(section);
         let given = Table::from_iter([("kind".to_owned(), Value::from(kind))]);
         let config: CorruptionConfig = parse_section(&given, "data.corruption").expect(kind);
         let resolved = Table::try_from(&config).expect("a table");
@@ -81,10 +89,12 @@ fn corruptions_are_documented_as_they_are() {
 
 #[test]
 fn verifiers_are_documented_as_they_are() {
-    let section = |kind: &str| {
-        let heading = format!("`kind = \"{kind}\"`");
-        VERIFIERS.iter().find(|section| section.heading == Some(&heading)).expect(kind)
-    };
+    let section = |kind: &str| VERIFIERS.iter().find(|section| kind_in(section) == kind).expect(kind);
+    let registry = Registry::default();
+    // `math` has no keys, and so no table
+    let mut documented: Vec<&str> = VERIFIERS.iter().map(kind_in).chain(["math"]).collect();
+    documented.sort_unstable();
+    assert_eq!(documented, registry.kinds().collect::<Vec<_>>());
     let (format, choice, exact) = (section("format"), section("choice"), section("exact"));
     let (numeric, command) = (section("numeric"), section("command"));
     assert_section::<Format>(format, "default", &[], &Format::default());
@@ -105,5 +115,20 @@ fn verifiers_are_documented_as_they_are() {
     let resolved = Table::try_from(&entry).expect("a table");
     for name in VERIFIER.names("default").filter(|name| !["name", "kind"].contains(name)) {
         assert_eq!(resolved.get(name), VERIFIER.default("default", name).as_ref(), "{name}");
+    }
+}
+
+/// Code that a page shows compiles: it is a part of an example, or says that it is a sketch.
+#[test]
+fn code_in_the_pages_is_from_the_examples() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let examples = ["examples/custom_objective.rs", "examples/custom_verifier.rs"].map(read);
+    let page = read("docs/extending.md");
+    let blocks: Vec<&str> = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let quoted = blocks.iter().filter(|block| !block.starts_with("// sketch"));
+    assert!(quoted.clone().count() >= 6, "only {} blocks", blocks.len());
+    for block in quoted {
+        assert!(examples.iter().any(|example| example.contains(block)), "not in an example:\n{block}");
     }
 }

@@ -77,7 +77,7 @@ const WHY: &[(&str, &str)] = &[
     ("trainer.critic_warmup", CRITIC),
     ("trainer.max_try_make_batch", "counts only with algorithm.online_filtering"),
     ("trainer.val_only", "percept eval measures a checkpoint"),
-    ("trainer.val_generations_to_log", "percept eval writes responses; samples.jsonl has those of training"),
+    ("trainer.val_generations_to_log", "percept eval --rows writes responses; samples.jsonl has those of training"),
     ("trainer.save_model_only", "checkpoints always hold what resuming needs"),
     ("trainer.load_checkpoint_path", "percept train RUN.toml --resume goes on from the run's own latest checkpoint"),
     ("trainer.find_last_checkpoint", "percept train RUN.toml --resume goes on from the run's own latest checkpoint"),
