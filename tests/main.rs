@@ -10,6 +10,7 @@ mod parity;
 mod portability;
 mod program;
 mod recompute;
+mod reference;
 mod runs;
 mod shared_prefix;
 mod tidy;

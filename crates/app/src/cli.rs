@@ -1,7 +1,7 @@
 //! Commands and their flags.
 
 use crate::device::DeviceFlag;
-use crate::{App, bench, check, device, evaluate, init, plan, quickstart, sample, task, train};
+use crate::{App, bench, check, device, evaluate, import, init, plan, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,8 @@ enum Command {
     Init(init::Arguments),
     /// Time the phases of a training step
     Bench(bench::Arguments),
+    /// Turn a YAML file of EasyR1 or PAPO, with the overrides of its script, into a run file
+    ImportConfig(import::Arguments),
     /// List the devices that this build reaches on this machine
     Devices,
     /// Compare what a device computes with the CPU, operation by operation, and say what to do where it differs
@@ -71,6 +73,7 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Task(arguments) => task::run(&arguments)?,
         Command::Init(arguments) => init::run(&arguments)?,
         Command::Bench(arguments) => bench::run(app, &arguments)?,
+        Command::ImportConfig(arguments) => import::run(&arguments)?,
         Command::Devices => device::list(),
         Command::Check(arguments) => return check::run(&arguments),
     }

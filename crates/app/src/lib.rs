@@ -10,6 +10,7 @@ pub mod device;
 mod evaluate;
 mod grading;
 mod hardware;
+mod import;
 mod init;
 mod messages;
 mod objectives;

@@ -21,7 +21,7 @@ pub struct DataConfig {
     pub problem_column: String,
     /// Column with the right answer. Default: `answer`.
     pub answer_column: String,
-    /// Column with the pictures. Default: `images`.
+    /// Column with the pictures; empty for data without any. Default: `images`.
     pub image_column: String,
     /// Column with a worked solution, read by `sft` only. Default: `solution`.
     pub solution_column: String,

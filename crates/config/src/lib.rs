@@ -11,11 +11,13 @@
 
 mod data;
 mod device;
+pub mod easyr1;
 mod error;
 mod layers;
 mod model;
 mod optimizer;
 mod plan;
+pub mod reference;
 mod reward;
 mod run;
 mod sampling;
@@ -35,5 +37,6 @@ pub use reward::RewardConfig;
 pub use run::RunConfig;
 pub use sampling::{RolloutConfig, ValidationConfig};
 pub use section::{kind_of, parse_section, unknown_kind, wrong_value};
+pub use strict::fields_of;
 pub use suggest::nearest;
 pub use trainer::{MicroTokens, Recompute, SftConfig, TrainerConfig};

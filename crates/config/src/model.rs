@@ -86,7 +86,7 @@ pub enum SaveDtype {
 }
 
 /// Whether a name fits a pattern in which `*` stands for any run of characters, also none.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(head) else { return false };
     let (middles, tail) = rest.rsplit_once('*').map_or((None, rest), |(middles, tail)| (Some(middles), tail));

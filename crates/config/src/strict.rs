@@ -287,8 +287,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// The names of a structure's fields, as its derived deserializer states them.
-pub(crate) fn fields_of<T: serde::de::DeserializeOwned>() -> &'static [&'static str] {
+/// The names of a structure's fields, as its derived deserializer states them: the keys of its table.
+pub fn fields_of<T: serde::de::DeserializeOwned>() -> &'static [&'static str] {
     struct Asked<'a>(&'a mut &'static [&'static str]);
 
     impl<'de> Deserializer<'de> for Asked<'_> {

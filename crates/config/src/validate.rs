@@ -53,7 +53,6 @@ impl RunConfig {
         }
         self.filled("data.problem_column", &data.problem_column)?;
         self.filled("data.answer_column", &data.answer_column)?;
-        self.filled("data.image_column", &data.image_column)?;
         self.filled("data.solution_column", &data.solution_column)?;
         self.filled("data.format_prompt", &String::from(data.format_prompt.clone()))?;
         self.at_least_one("data.max_prompt_tokens", data.max_prompt_tokens as u64)?;
@@ -447,6 +446,13 @@ mod tests {
             "objective.filter_key = \"acuracy\" (--set objective.filter_key=acuracy) and reward.verifiers = accuracy, \
              format (default): no verifier has that name; set objective.filter_key = \"accuracy\""
         );
+    }
+
+    #[test]
+    fn data_without_pictures_have_no_column_for_them() {
+        let run = |key: &str| RunConfig::parse("run.toml", "model.checkpoint = 'm'", &[], &[format!("data.{key}=''")]);
+        assert_eq!(run("image_column").unwrap().data.image_column, "");
+        assert!(run("answer_column").unwrap_err().to_string().contains("must be something, found an empty string"));
     }
 
     #[test]
