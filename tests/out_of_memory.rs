@@ -137,6 +137,7 @@ fn settings(run_dir: &Path, micro_tokens: usize) -> Settings {
         recompute: false,
         max_tries: 1,
         prompts_per_try: 4,
+        prompts_per_look: 0,
         checkpoint_every: 1,
         keep_last: 0,
         keep_best: false,
@@ -208,7 +209,7 @@ fn a_step_without_room_is_done_again_in_smaller_portions() {
     let place = tempfile::tempdir().expect("a folder");
     let (roomy, cramped) = (place.path().join("roomy"), place.path().join("cramped"));
     // 512 halves to 256, 128, and 64, which fits
-    let found = train(&cramped, 512, 100, 5);
+    let found = train(&cramped, 512, 64, 5);
     found.outcome.expect("a run that shrinks");
     assert_eq!(found.max_rows, 4, "16 rows, 8, 4");
     let sizes: Vec<f64> = found.metrics.iter().map(|step| step.get("memory/micro_tokens").expect("a size")).collect();

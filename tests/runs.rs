@@ -92,6 +92,45 @@ fn rounded_checkpoints_resume_exactly() {
 }
 
 #[test]
+fn smaller_moments_resume_exactly() {
+    for (moments, more) in [("bf16", "optimizer.offload=true"), ("8bit", "model.offload_reference=true")] {
+        let place = Place::new();
+        let sets = format!("objective.kind=grpo optimizer.moments={moments} {more} validation.every=0");
+        place.run("train", &format!("{sets} trainer.run_dir=whole")).well();
+        tear(&place, "train", "", &sets);
+        assert_same_run(place.path(), "whole", "torn");
+        let bytes = |file: &str| {
+            place.path().join("whole/checkpoints/step-000008").join(file).metadata().expect("a file").len()
+        };
+        // eight bits are kept as eight bits; weights are float32
+        assert_eq!(bytes("trainer.safetensors") < bytes("model.safetensors"), moments == "8bit");
+        let said = place.run(
+            "train",
+            "optimizer.moments=f32 objective.kind=grpo validation.every=0 trainer.run_dir=whole --resume",
+        );
+        assert_eq!(said.code == Some(0), moments == "bf16", "{}", said.err);
+        assert!(moments == "bf16" || said.err.contains("moments of 8 bits, and more are configured"), "{}", said.err);
+    }
+}
+
+/// Looking in between whether a step is full leaves out what would have been thrown away.
+#[test]
+fn a_try_can_end_when_the_step_is_full() {
+    let place = Place::new();
+    let sets = "objective.kind=dapo trainer.steps=3 validation.every=0 trainer.prompts_per_try=16 trainer.samples_per_step=64";
+    let learned = |run: &str, look: usize| {
+        place.run("train", &format!("{sets} trainer.prompts_per_look={look} trainer.run_dir={run}")).well();
+        let folder = place.path().join(run);
+        let samples = std::fs::read_to_string(folder.join("samples.jsonl")).expect("samples");
+        (samples, mean(&series(&folder.join("metrics.jsonl"), "collect/admitted_fraction")))
+    };
+    let (whole, looked) = (learned("whole", 0), learned("looked", 2));
+    // rows together in a product may round otherwise, and no more: the same responses with the same advantages
+    assert_eq!(whole.0, looked.0, "what is learned");
+    assert!(looked.1 > whole.1, "fewer groups were sampled in vain: {} against {}", looked.1, whole.1);
+}
+
+#[test]
 fn a_warm_start_killed_and_resumed_is_the_one_that_was_not() {
     let place = Place::new();
     place.run("sft", "trainer.run_dir=whole").well();

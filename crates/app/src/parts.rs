@@ -252,6 +252,7 @@ impl Parts {
             recompute: self.recompute(),
             max_tries: trainer.max_tries,
             prompts_per_try: trainer.prompts_per_try,
+            prompts_per_look: trainer.prompts_per_look,
             checkpoint_every: trainer.checkpoint_every as u64,
             keep_last: trainer.keep_last,
             keep_best: trainer.keep_best,

@@ -35,6 +35,9 @@ pub struct TrainerConfig {
     pub max_tries: usize,
     /// Prompts of one such collection. Default: `prompts_per_update`.
     pub prompts_per_try: usize,
+    /// Prompts of a try that are sampled before it is looked whether the step is full already, and the rest of the try left out. What is
+    /// learned does not change. Default: 0, the whole try is sampled.
+    pub prompts_per_look: usize,
     /// Steps between checkpoints; the last step is always saved. Default: 5; 0 is only the last.
     pub checkpoint_every: usize,
     /// Checkpoints kept, the newest. Default: 3; 0 keeps all.
@@ -59,6 +62,7 @@ impl Default for TrainerConfig {
             recompute: Recompute::Auto,
             max_tries: 20,
             prompts_per_try: 128,
+            prompts_per_look: 0,
             checkpoint_every: 5,
             keep_last: 3,
             keep_best: true,

@@ -80,12 +80,16 @@ pub(crate) fn least_tokens<'a>(groups: impl Iterator<Item = &'a CollectedGroup>)
     groups.map(piece).max().unwrap_or(1)
 }
 
-/// Cuts groups into micro-batches of at most `micro_tokens` packed tokens, in order. A group larger than that is cut, and its prompt
+/// Cuts groups into micro-batches of at most `micro_tokens` packed tokens, prompts of similar length together: where rows are padded, as
+/// on accelerators, little is padded. Losses are sums over a mini-batch, so the order changes nothing that is learned. A group larger than that is cut, and its prompt
 /// computed once for each part; a single response larger than that stands alone.
 pub(crate) fn micro_batches(groups: &[&CollectedGroup], micro_tokens: usize) -> Vec<Vec<Slice>> {
     let mut batches: Vec<Vec<Slice>> = Vec::new();
     let mut room = 0usize;
-    for (index, group) in groups.iter().enumerate() {
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_key(|&index| groups[index].group.prompt.tokens.len());
+    for index in order {
+        let group = groups[index];
         let prompt = group.group.prompt.tokens.len();
         let lengths: Vec<usize> = group.group.responses.iter().map(|response| response.tokens.len() - 1).collect();
         let whole = prompt + lengths.iter().sum::<usize>();

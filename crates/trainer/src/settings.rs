@@ -21,6 +21,8 @@ pub struct Settings {
     pub max_tries: usize,
     /// Prompts sampled in each try of dynamic sampling.
     pub prompts_per_try: usize,
+    /// Prompts of a try that are sampled before it is looked whether the step is full; 0 samples the whole try.
+    pub prompts_per_look: usize,
     /// Steps between checkpoints; 0 saves the last step only.
     pub checkpoint_every: u64,
     /// Checkpoints kept beside the best; 0 keeps all.

@@ -91,13 +91,20 @@ impl Collector<'_> {
         let mut skipped = 0u64;
         loop {
             let tasks = phases.time("data", || next_tasks(self.source, chunk, next, &mut skipped))?;
-            let graded = self.sample_and_grade(behavior, tasks, step, phases)?;
-            let mut decided = Vec::with_capacity(graded.len());
-            for group in graded {
-                let admitted = self.objective.admit(&outcome(&group, rollout));
-                means.push(self.filtered_mean(&group));
-                sampled.push(Sampled::of(&group));
-                decided.push((group, admitted));
+            let mut decided = Vec::with_capacity(tasks.len());
+            let look =
+                if filters && self.settings.prompts_per_look > 0 { self.settings.prompts_per_look } else { chunk };
+            for tasks in tasks.chunks(look) {
+                if refill.len() + decided.iter().filter(|(_, admitted)| *admitted).count() >= rollout.prompts_per_step {
+                    // the first groups that are admitted fill the step: the others of the try would be left out
+                    break;
+                }
+                for group in self.sample_and_grade(behavior, tasks.to_vec(), step, phases)? {
+                    let admitted = self.objective.admit(&outcome(&group, rollout));
+                    means.push(self.filtered_mean(&group));
+                    sampled.push(Sampled::of(&group));
+                    decided.push((group, admitted));
+                }
             }
             match refill.push(decided) {
                 Progress::Full => break,

@@ -133,28 +133,52 @@ impl Updater<'_> {
         (gradients, numbers, tokens)
     }
 
+    /// Scores that carry gradient, of every picture asked for, computed as one batch.
+    fn live(
+        &self,
+        scorer: &mut Live,
+        groups: &[&CollectedGroup],
+        slices: &[Slice],
+        rows: &Rows,
+        images: &[Image],
+    ) -> Vec<Scores> {
+        let entropy = self.objective.needs().entropy;
+        let shows = |image: Image, group: usize| image == Image::Whole || groups[group].has_picture();
+        let mut scoring = Vec::new();
+        let mut lengths = Vec::new();
+        for &image in images {
+            let shown = slices.iter().filter(|slice| shows(image, slice.group));
+            scoring.extend(shown.map(|slice| groups[slice.group].scoring(image, slice.responses.clone())));
+            lengths.push(rows.lengths(|group| shows(image, group)));
+        }
+        let packed = scorer.score(&scoring, ScoreRequest { temperature: self.temperature, entropy });
+        let mut first = 0;
+        let scores = lengths.into_iter().map(|lengths| {
+            let count: usize = lengths.iter().sum();
+            if count == 0 {
+                let zeros = Tensor::zeros([lengths.len(), rows.tokens], &packed.device());
+                return Scores { entropy: entropy.then(|| zeros.clone()), log_probs: zeros };
+            }
+            let own = packed.clone().narrow(0, first, count);
+            first += count;
+            let column = |i: usize| pad_rows(own.clone().narrow(1, i, 1), &lengths, rows.tokens);
+            Scores { log_probs: column(0), entropy: entropy.then(|| column(1)) }
+        });
+        scores.collect()
+    }
+
     /// Everything an objective may look at, for some responses.
     fn evidence(&self, scorer: &mut Live, groups: &[&CollectedGroup], slices: &[Slice], counts: Counts) -> Evidence {
         let device = scorer.policy.device();
         let needs = self.objective.needs();
         let rows = Rows::new(groups, slices);
-        let mut live = |image: Image| {
-            let shown = |slice: &&Slice| image == Image::Whole || groups[slice.group].has_picture();
-            let scoring: Vec<_> =
-                slices.iter().filter(shown).map(|s| groups[s.group].scoring(image, s.responses.clone())).collect();
-            let lengths = rows.lengths(|group| image == Image::Whole || groups[group].has_picture());
-            if scoring.is_empty() {
-                let zeros = Tensor::zeros([lengths.len(), rows.tokens], &device);
-                return Scores { entropy: needs.entropy.then(|| zeros.clone()), log_probs: zeros };
-            }
-            let request = ScoreRequest { temperature: self.temperature, entropy: needs.entropy };
-            let packed = scorer.score(&scoring, request);
-            let column = |i: usize| pad_rows(packed.clone().narrow(1, i, 1), &lengths, rows.tokens);
-            Scores { log_probs: column(0), entropy: needs.entropy.then(|| column(1)) }
-        };
+        let live_views = needs.views.iter().filter(|view| view.weights == Weights::Live).map(|view| view.image);
+        let images: Vec<Image> = std::iter::once(Image::Whole).chain(live_views).collect();
+        let mut live = self.live(scorer, groups, slices, &rows, &images).into_iter();
+        let whole = live.next().expect("the whole picture is always looked at");
         let views = needs.views.iter().map(|&view| {
             let scores = match view.weights {
-                Weights::Live => live(view.image),
+                Weights::Live => live.next().expect("as many as were asked for"),
                 _ => rows.constant(&device, needs.entropy, |group| find(&groups[group].views, view)),
             };
             (view, scores)
@@ -168,7 +192,7 @@ impl Updater<'_> {
         let mask = rows.mask(&device);
         let advantage = by_row(&|group, response| groups[group].advantages[response]);
         Evidence {
-            live: live(Image::Whole),
+            live: whole,
             behavior: Scores { log_probs: behavior, entropy: None },
             views,
             advantage: advantage.expand(mask.dims()) * mask.clone(),

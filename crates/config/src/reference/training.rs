@@ -144,6 +144,13 @@ pub(super) const TRAINER: Section = Section {
         ),
         key("prompts_per_try", Kind::Whole, Words("`trainer.prompts_per_update`"), "prompts of one such collection"),
         key(
+            "prompts_per_look",
+            Kind::Whole,
+            Toml("0"),
+            "prompts of a try that are sampled before it is looked whether the step is full already, and the rest of the try \
+             left out; what is learned does not change; 0 samples the whole try",
+        ),
+        key(
             "checkpoint_every",
             Kind::Whole,
             Toml("5"),
