@@ -117,7 +117,8 @@ fn smaller_moments_resume_exactly() {
 #[test]
 fn a_try_can_end_when_the_step_is_full() {
     let place = Place::new();
-    let sets = "objective.kind=dapo trainer.steps=3 validation.every=0 trainer.prompts_per_try=16 trainer.samples_per_step=64";
+    let sets =
+        "objective.kind=dapo trainer.steps=3 validation.every=0 trainer.prompts_per_try=16 trainer.samples_per_step=64";
     let learned = |run: &str, look: usize| {
         place.run("train", &format!("{sets} trainer.prompts_per_look={look} trainer.run_dir={run}")).well();
         let folder = place.path().join(run);

@@ -65,29 +65,51 @@ fn fewer_rows(workload: &Workload, capacity: Capacity) -> Option<usize> {
     None
 }
 
-/// The smallest change of the configuration after which the run fits: first what changes no result, then what changes what is learned.
-pub(crate) fn change(workload: &Workload, capacity: Capacity, smallest: usize) -> Option<Vec<String>> {
-    let mut frozen = workload.clone();
-    for (learns, parameter) in frozen.learns.iter_mut().zip(&frozen.outline.parameters) {
-        *learns &= !parameter.vision;
+/// One key to change, and what it does to the workload; what changes no result comes first.
+type Change = (&'static str, fn(&mut Workload));
+
+/// The keys whose change would make the run smaller.
+fn changes(workload: &Workload) -> Vec<Change> {
+    let mut all: Vec<Change> = Vec::new();
+    if !workload.recompute {
+        all.push(("trainer.recompute = \"on\"", |workload| workload.recompute = true));
     }
-    let without_reference = Workload { reference: false, ..workload.clone() };
-    let both = Workload { reference: false, ..frozen.clone() };
-    let freeze = "model.freeze = [\"visual.*\"]".to_owned();
-    let kl = "objective.kl_coefficient = 0.0 (no reference model)".to_owned();
-    let mut ways = vec![(workload.clone(), Vec::new())];
+    if workload.reference && !workload.reference_brought {
+        all.push(("model.offload_reference = true", |workload| workload.reference_brought = true));
+    }
+    if !workload.unified && !workload.moments_on_host {
+        all.push(("optimizer.offload = true", |workload| workload.moments_on_host = true));
+    }
+    if workload.moment_bytes > 2 {
+        all.push(("optimizer.moments = \"8bit\"", |workload| workload.moment_bytes = 2));
+    }
     if workload.vision_learns() {
-        ways.push((frozen, vec![freeze.clone()]));
+        all.push(("model.freeze = [\"visual.*\"]", |workload| {
+            for (learns, parameter) in workload.learns.iter_mut().zip(&workload.outline.parameters) {
+                *learns &= !parameter.vision;
+            }
+        }));
     }
     if workload.reference {
-        ways.push((without_reference, vec![kl.clone()]));
-        if workload.vision_learns() {
-            ways.push((both, vec![freeze, kl]));
-        }
+        all.push(("objective.kl_coefficient = 0.0 (no reference model)", |workload| workload.reference = false));
     }
-    ways.into_iter().find_map(|(workload, done)| {
-        let more = smaller_portions(&workload, capacity, smallest)?;
-        Some(done.into_iter().chain(more).collect())
+    all
+}
+
+/// The smallest change of the configuration after which the run fits: as few keys as do it, and of those the ones that change no result
+/// before those that change what is learned.
+pub(crate) fn change(workload: &Workload, capacity: Capacity, smallest: usize) -> Option<Vec<String>> {
+    let all = changes(workload);
+    let mut sets: Vec<u32> = (0..1 << all.len()).collect();
+    // of two sets as large, the one whose last key comes earlier
+    sets.sort_by_key(|set| (set.count_ones(), *set));
+    sets.into_iter().find_map(|set| {
+        let mut changed = workload.clone();
+        let chosen: Vec<&Change> =
+            all.iter().enumerate().filter(|(at, _)| set >> at & 1 == 1).map(|(_, one)| one).collect();
+        chosen.iter().for_each(|(_, apply)| apply(&mut changed));
+        let more = smaller_portions(&changed, capacity, smallest)?;
+        Some(chosen.into_iter().map(|(key, _)| (*key).to_owned()).chain(more).collect())
     })
 }
 
@@ -149,13 +171,33 @@ mod tests {
         let narrow = Workload { max_rows: 64, ..wide.clone() };
         let found = change(&wide, device(narrow.peak().device / USABLE * 1.01), 400).expect("it can fit");
         assert!(found[0].starts_with("rollout.max_rows = "), "{found:?}");
-        // then what is learned
+        // then other keys, those first that change no result
         let floor = Workload { micro_tokens: 400, max_rows: 1, ..workload.clone() };
-        let mut frozen = floor.clone();
-        frozen.learns.iter_mut().zip(&frozen.outline.parameters).for_each(|(learns, p)| *learns &= !p.vision);
-        let between = (floor.peak().device + frozen.peak().device) / 2.0;
-        let found = change(&workload, device(between / USABLE), 400).expect("it can fit");
-        assert_eq!(found[0], "model.freeze = [\"visual.*\"]");
+        let with = |key: &str| {
+            let mut changed = floor.clone();
+            let (_, apply) = changes(&floor).into_iter().find(|(known, _)| known.starts_with(key)).expect("a key");
+            apply(&mut changed);
+            changed
+        };
+        let between = |key: &str| (floor.peak().device + with(key).peak().device) / 2.0 / USABLE;
+        for key in ["model.offload_reference", "optimizer.moments", "model.freeze"] {
+            let capacity = device(between(key));
+            let found = change(&workload, capacity, 400).expect("it can fit");
+            let better = |other: &str| fits(&with(other), capacity);
+            let first =
+                changes(&floor).into_iter().map(|(known, _)| known).find(|known| better(known)).expect("one fits");
+            assert_eq!(found[0], first, "{key}");
+        }
+        // where no key alone is enough, several
+        let mut all = floor.clone();
+        changes(&floor).into_iter().for_each(|(_, apply)| apply(&mut all));
+        let capacity = device(all.peak().device / USABLE * 1.0001);
+        assert!(!changes(&floor).into_iter().any(|(key, _)| fits(&with(key), capacity)));
+        let found = change(&workload, capacity, 400).expect("it can fit");
+        assert!(
+            found.iter().filter(|text| text.contains("moments") || text.contains("freeze")).count() == 2,
+            "{found:?}"
+        );
         assert_eq!(change(&workload, device(1e6), 400), None);
     }
 }

@@ -90,7 +90,8 @@ impl Plan<'_> {
         match &self.change {
             Some(change) => println!("the smallest change that makes it fit: {}", change.join(", ")),
             None => println!(
-                "neither smaller micro-batches, fewer rows nor freezing the vision tower makes it fit: take a smaller model or more memory"
+                "neither smaller portions nor fewer bits, offloading and freezing make it fit: try [model.lora], a smaller model, or more \
+                 memory"
             ),
         }
     }
