@@ -1,0 +1,14 @@
+pub mod compare;
+pub mod csv;
+mod error;
+mod kept;
+mod lines;
+mod metrics;
+mod png;
+mod run;
+pub mod samples;
+mod spread;
+pub mod tensorboard;
+pub use error::ReportError;
+pub use metrics::Metrics;
+pub use samples::Sample;
