@@ -31,8 +31,8 @@ pub enum ReportError {
     Field { path: PathBuf, line: usize, key: String, expected: String, found: String, advice: &'static str },
 
     /// The configuration of a run is not TOML.
-    #[error("{}: expected the TOML that the run wrote, found: {reason} (copy it again from the run)", .path.display())]
-    Config { path: PathBuf, reason: String },
+    #[error("{}:{line}: expected the TOML that the run wrote, found: {reason} (copy it again from the run)", .path.display())]
+    Config { path: PathBuf, line: usize, reason: String },
 
     /// Too few runs for what was asked.
     #[error("{what} needs at least {needed}, and was given {given}; name more of them")]
@@ -46,9 +46,5 @@ pub enum ReportError {
 impl ReportError {
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Read { path: path.to_owned(), source }
-    }
-
-    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |source| Self::Write { path: path.to_owned(), source }
     }
 }

@@ -12,6 +12,7 @@ mod validation;
 pub use bootstrap::{Interval, RESAMPLES};
 pub use rows::{Pair, RowComparison, RunMean, rows};
 pub use scores::{RowScore, RunScores};
+pub(crate) use validation::score as validation_score;
 pub use validation::{RunScore, Score, ValidationComparison, ValidationRow, validation};
 
 /// Columns of text, the first on the left and the others on the right.

@@ -1,0 +1,59 @@
+// All metrics, grouped by area.
+
+function curvesView() {
+  const amount = make("output", { class: "number", for: "smoothing" });
+  const slider = make("input", {
+    type: "range", id: "smoothing", min: 0, max: 0.99, step: 0.01, value: state.smoothing,
+    oninput: () => {
+      remember({ smooth: slider.value });
+      amount.textContent = slider.value;
+    },
+  });
+  const find = make("input", { type: "search", placeholder: "metric", value: state.metric, oninput: () => remember({ metric: find.value }) });
+  const bar = make("div", { class: "bar" },
+    make("label", { for: "smoothing" }, "Smoothing", slider, amount),
+    make("label", { class: "find" }, "Find", find));
+  const areas = [...new Set(data.charts.map((chart) => chart.area))].map(areaOf);
+  document.getElementById("curves").append(bar, ...areas.map((area) => area.element));
+  return () => {
+    slider.value = state.smoothing;
+    amount.textContent = slider.value;
+    if (find.value !== state.metric) find.value = state.metric;
+    const wanted = state.metric.trim().toLowerCase();
+    for (const area of areas) {
+      for (const { card, name } of area.cards) card.hidden = !name.toLowerCase().includes(wanted);
+      area.element.hidden = area.cards.every(({ card }) => card.hidden);
+    }
+    for (const card of document.querySelectorAll("#curves .last span")) card.hidden = !state.runs[card.dataset.run];
+    redraw();
+  };
+}
+
+function areaOf(name) {
+  const charts = data.charts.filter((chart) => chart.area === name);
+  const cards = charts.map(chartCard);
+  const count = make("span", { class: "soft" }, String(charts.length));
+  const element = make("details", { class: "area", open: true },
+    make("summary", {}, make("h2", {}, name), count),
+    make("div", { class: "charts" }, cards.map(({ card }) => card)));
+  return { element, cards };
+}
+
+function chartCard(chart) {
+  const name = chart.name.startsWith(chart.area) ? chart.name : `${chart.area}/${chart.name}`;
+  const last = chart.curves.map((curve) =>
+    make("span", { class: "number", style: colourStyle(curve.run), "data-run": curve.run, title: `last of ${data.runs[curve.run].name}` }, short(curve.last)));
+  const broken = chart.curves.reduce((sum, curve) => sum + curve.num_nonfinite, 0);
+  const box = make("div", { class: "told", hidden: true, "aria-live": "polite" });
+  const told = chart.curves.map((curve) => `${data.runs[curve.run].name}: ${curve.num_points} points, last ${short(curve.last)}`);
+  const canvas = make("canvas", { tabindex: 0, role: "img", "aria-label": `${name}. ${told.join("; ")}. Arrow keys move along the steps.` });
+  const widen = make("button", { "aria-expanded": "false", title: "Larger or smaller", onclick: () => {
+    widen.setAttribute("aria-expanded", card.classList.toggle("wide"));
+  } }, chart.name);
+  const card = make("div", { class: "card chart" },
+    make("div", { class: "head" }, make("h3", {}, widen), make("div", { class: "last" }, last)),
+    broken > 0 && make("p", { class: "what" }, `${broken} not finite`),
+    canvas, box);
+  new Chart(canvas, box, chart.curves, name);
+  return { card, name };
+}
