@@ -8,14 +8,16 @@ function steps(differences) {
   return differences.map((more) => (step += more));
 }
 
-/** Exponential moving average, freed of the bias of its beginning. A thinned curve is averaged over its means, so that
-    peaks, which thinning keeps, do not count more than what lies between them. */
-function smoothed(curve, weight) {
+/** Exponential moving average over a number of steps, freed of the bias of its beginning. It goes by steps, not by points, so
+    that a metric of every hundredth step is not smeared over the run. A thinned curve is averaged over its means: peaks,
+    which thinning keeps, do not count more than what lies between them. */
+function smoothed(curve, span) {
   const [at, values] = curve.means.length ? [curve.meanAt, curve.means] : [curve.at, curve.values];
-  const keep = weight ** curve.every;
-  let [average, mass] = [0, 0];
+  let [average, mass, before] = [0, 0, at[0] - curve.every];
   return values.map((value, place) => {
     if (value == null) return [at[place], null];
+    const keep = Math.exp((before - at[place]) / span);
+    before = at[place];
     average = keep * average + (1 - keep) * value;
     mass = keep * mass + (1 - keep);
     return [at[place], average / mass];
@@ -70,11 +72,16 @@ class Chart {
     this.x = (step) => MARGIN.left + ((step - range.first) / (range.last - range.first)) * plot.width;
     this.y = (value) => MARGIN.top + (1 - (value - range.low) / (range.high - range.low)) * plot.height;
     this.axes(context, range, width, height);
-    for (const curve of this.shown()) {
-      const line = curve.at.map((step, place) => [step, curve.values[place]]);
-      const faint = state.smoothing > 0 && line.length > 2;
-      this.line(context, line, curve.run, faint ? 0.28 : 1, faint ? 1 : 1.5);
-      if (faint) this.line(context, smoothed(curve, state.smoothing), curve.run, 1, 1.8, false);
+    const lines = this.shown().map((curve) => [curve, curve.at.map((step, place) => [step, curve.values[place]])]);
+    // points farther apart than the average reaches are hardly moved by it
+    const isFaint = (line) => line.length > 2 && (line[line.length - 1][0] - line[0][0]) / (line.length - 1) < state.smoothing;
+    for (const [curve, line] of lines) {
+      const alpha = isFaint(line) ? 0.25 : 1;
+      if (line.length > plot.width) this.band(context, line, curve.run, lines.length > 1 ? 0.7 * alpha : alpha);
+      else this.line(context, line, curve.run, alpha, isFaint(line) ? 1 : 1.5);
+    }
+    for (const [curve, line] of lines) {
+      if (isFaint(line)) this.line(context, smoothed(curve, state.smoothing), curve.run, 1, 1.8, false);
     }
     if (this.pointed != null) this.cross(context, height);
   }
@@ -127,6 +134,24 @@ class Chart {
       context.arc(this.x(step), this.y(value), 2.2, 0, 7);
       context.fill();
     });
+    context.globalAlpha = 1;
+  }
+
+  /** A curve of more points than pixels: what a line would cover, in one tone. */
+  band(context, points, run, alpha) {
+    const columns = new Map();
+    points.forEach(([step, value], at) => {
+      // from the point before, so that columns hang together
+      const from = points[at - 1]?.[1] ?? value;
+      if (value == null) return;
+      const x = Math.round(this.x(step));
+      const [top, bottom] = columns.get(x) ?? [Infinity, -Infinity];
+      const [y, yFrom] = [this.y(value), this.y(from)];
+      columns.set(x, [Math.min(top, y, yFrom), Math.max(bottom, y, yFrom)]);
+    });
+    context.globalAlpha = alpha;
+    context.fillStyle = colours().series[run % NUM_COLOURS];
+    for (const [x, [top, bottom]] of columns) context.fillRect(x, top, 1, Math.max(1, bottom - top));
     context.globalAlpha = 1;
   }
 

@@ -1,14 +1,15 @@
 // All metrics, grouped by area.
 
+const lastStep = Math.max(...data.runs.map((run) => run.last_step), 1);
+
+/** Steps of smoothing by the slider's place, on a logarithmic scale up to a quarter of the run. */
+const PLACES = 40;
+const spanAt = (place) => (place === 0 ? 0 : Math.round(Math.max(4, lastStep / 4) ** (place / PLACES)));
+const placeOf = (span) => (span < 1 ? 0 : Math.round((PLACES * Math.log(span)) / Math.log(Math.max(4, lastStep / 4))) || 1);
+
 function curvesView() {
   const amount = make("output", { class: "number", for: "smoothing" });
-  const slider = make("input", {
-    type: "range", id: "smoothing", min: 0, max: 0.99, step: 0.01, value: state.smoothing,
-    oninput: () => {
-      remember({ smooth: slider.value });
-      amount.textContent = slider.value;
-    },
-  });
+  const slider = make("input", { type: "range", id: "smoothing", min: 0, max: PLACES, oninput: () => remember({ smooth: spanAt(Number(slider.value)) }) });
   const find = make("input", { type: "search", placeholder: "metric", value: state.metric, oninput: () => remember({ metric: find.value }) });
   const bar = make("div", { class: "bar" },
     make("label", { for: "smoothing" }, "Smoothing", slider, amount),
@@ -16,8 +17,8 @@ function curvesView() {
   const areas = [...new Set(data.charts.map((chart) => chart.area))].map(areaOf);
   document.getElementById("curves").append(bar, ...areas.map((area) => area.element));
   return () => {
-    slider.value = state.smoothing;
-    amount.textContent = slider.value;
+    slider.value = placeOf(state.smoothing);
+    amount.textContent = slider.ariaValueText = state.smoothing ? `${state.smoothing.toLocaleString("en")} steps` : "off";
     if (find.value !== state.metric) find.value = state.metric;
     const wanted = state.metric.trim().toLowerCase();
     for (const area of areas) {

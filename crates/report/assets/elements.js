@@ -19,7 +19,7 @@ function short(value) {
   if (value == null) return "not finite";
   const size = Math.abs(value);
   if (value === 0) return "0";
-  if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace("e+", "e");
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
   if (size >= 1000) return value.toLocaleString("en", { maximumFractionDigits: 0 });
   return String(Number(value.toPrecision(4)));
 }

@@ -8,7 +8,7 @@ function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const number = (key) => (given.get(key) && Number.isFinite(Number(given.get(key))) ? Number(given.get(key)) : null);
   state.view = VIEWS[given.get("view")] ? given.get("view") : "curves";
-  state.smoothing = Math.min(0.99, Math.max(0, number("smooth") ?? 0));
+  state.smoothing = Math.max(0, number("smooth") ?? Math.round(lastStep / 50));
   state.metric = given.get("metric") ?? "";
   state.differences = given.get("differences") === "1";
   state.correct = ["right", "wrong"].includes(given.get("correct")) ? given.get("correct") : "all";

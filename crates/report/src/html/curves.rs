@@ -62,12 +62,15 @@ fn curve(run: usize, points: &[(u64, f64)], max_points: usize) -> Curve {
     let kept: Vec<(u64, f64)> = if points.len() <= max_points {
         points.to_vec()
     } else {
-        curve.every = points.len().div_ceil((max_points / 2).max(1));
+        // two points of a bucket, and the ends of the curve
+        curve.every = points.len().div_ceil((max_points.saturating_sub(2) / 2).max(1));
         let buckets = || points.chunks(curve.every);
         let middle = |bucket: &[(u64, f64)]| bucket[bucket.len() / 2].0;
         curve.mean_steps = differences(buckets().map(middle));
         curve.means = buckets().map(|bucket| finite(mean(bucket))).collect();
-        buckets().flat_map(extremes).collect()
+        let ends = [points[0], points[points.len() - 1]];
+        let peaks = buckets().flat_map(extremes).filter(|(step, _)| ends.iter().all(|end| end.0 != *step));
+        [ends[0]].into_iter().chain(peaks).chain([ends[1]]).collect()
     };
     curve.steps = differences(kept.iter().map(|(step, _)| *step));
     curve.values = kept.iter().map(|(_, value)| finite(*value)).collect();
@@ -122,8 +125,9 @@ mod tests {
         let at = |wanted: u64| thinned.values[steps.iter().position(|step| *step == wanted).expect("the step")];
         assert_eq!((at(5_433), at(7_001)), (Some(50.0), Some(-50.0)));
         assert!(steps.is_sorted());
-        assert_eq!((thinned.every, thinned.means.len(), thinned.means[0]), (10, 1_000, Some(1.0)));
-        assert_eq!(thinned.means[543], Some(5.9));
+        assert_eq!((steps[0], steps[steps.len() - 1]), (1, 10_000));
+        assert_eq!((thinned.every, thinned.means.len(), thinned.means[0]), (11, 910, Some(1.0)));
+        assert_eq!(thinned.means[5_432 / 11], Some(5.45455));
         assert_eq!((thinned.num_points, thinned.num_nonfinite), (10_000, 1));
     }
 
@@ -137,10 +141,11 @@ mod tests {
 
     #[test]
     fn a_bucket_without_a_finite_number_is_a_gap() {
-        let points = [(1, f64::NAN), (2, f64::NAN), (3, f64::NAN), (4, 2.0), (5, 3.0), (6, 1.0)];
-        let thinned = curve(0, &points, 4);
-        assert_eq!((thinned.steps, thinned.values), (vec![1, 4, 1], vec![None, Some(3.0), Some(1.0)]));
-        assert_eq!(thinned.means, [None, Some(2.0)]);
+        let points = [f64::NAN, f64::NAN, f64::NAN, f64::NAN, 2.0, 3.0, 1.0, 1.5];
+        let points: Vec<(u64, f64)> = (1..).zip(points).collect();
+        let thinned = curve(0, &points, 6);
+        assert_eq!(thinned.values, [None, Some(3.0), Some(1.0), Some(1.5)]);
+        assert_eq!((thinned.steps, thinned.means), (vec![1, 5, 1, 1], vec![None, Some(1.875)]));
     }
 
     #[test]
