@@ -23,7 +23,9 @@ function curvesView() {
     const wanted = state.metric.trim().toLowerCase();
     for (const area of areas) {
       for (const { card, name } of area.cards) card.hidden = !name.toLowerCase().includes(wanted);
-      area.element.hidden = area.cards.every(({ card }) => card.hidden);
+      const found = area.cards.filter(({ card }) => !card.hidden).length;
+      area.element.hidden = found === 0;
+      area.count.textContent = found < area.cards.length ? `${found} of ${area.cards.length}` : String(found);
     }
     for (const card of document.querySelectorAll("#curves .last span")) card.hidden = !state.runs[card.dataset.run];
     redraw();
@@ -33,12 +35,15 @@ function curvesView() {
 function areaOf(name) {
   const charts = data.charts.filter((chart) => chart.area === name);
   const cards = charts.map(chartCard);
-  const count = make("span", { class: "soft" }, String(charts.length));
+  const count = make("span", { class: "soft" });
   const element = make("details", { class: "area", open: true },
     make("summary", {}, make("h2", {}, name), count),
     make("div", { class: "charts" }, cards.map(({ card }) => card)));
-  return { element, cards };
+  return { element, cards, count };
 }
+
+/** A sentence of the documentation without its marks. */
+const plain = (text) => text.replaceAll("`", "");
 
 function chartCard(chart) {
   const name = chart.name.startsWith(chart.area) ? chart.name : `${chart.area}/${chart.name}`;
@@ -48,11 +53,12 @@ function chartCard(chart) {
   const box = make("div", { class: "told", hidden: true, "aria-live": "polite" });
   const told = chart.curves.map((curve) => `${data.runs[curve.run].name}: ${curve.num_points} points, last ${short(curve.last)}`);
   const canvas = make("canvas", { tabindex: 0, role: "img", "aria-label": `${name}. ${told.join("; ")}. Arrow keys move along the steps.` });
-  const widen = make("button", { "aria-expanded": "false", title: "Larger or smaller", onclick: () => {
+  const widen = make("button", { "aria-expanded": "false", title: chart.meaning && plain(chart.meaning), onclick: () => {
     widen.setAttribute("aria-expanded", card.classList.toggle("wide"));
   } }, chart.name);
   const card = make("div", { class: "card chart" },
-    make("div", { class: "head" }, make("h3", {}, widen), make("div", { class: "last" }, last)),
+    make("div", { class: "head" }, make("h3", {}, widen), chart.unit && make("span", { class: "unit" }, chart.unit), make("div", { class: "last" }, last)),
+    chart.meaning && make("p", { class: "what meaning" }, plain(chart.meaning)),
     broken > 0 && make("p", { class: "what" }, `${broken} not finite`),
     canvas, box);
   new Chart(canvas, box, chart.curves, name);

@@ -97,7 +97,19 @@ fn the_page_draws_and_filters_in_wide_and_narrow_windows() {
         assert!(found["charts"].as_u64().expect("a number") > 35, "{found}");
         let least = if window.0 > 1000 { 12 } else { 3 };
         assert!(found["drawn"].as_u64().expect("a number") >= least, "{found}");
-        assert_eq!(look(&browser, &page, "metric=VALIDATION/&smooth=3", window)["charts"], 4);
+        let found = look(&browser, &page, "metric=VALIDATION/acc&smooth=3", window);
+        let [by_key, by_pointer, is_gone] = [0, 1, 2].map(|at| found["told"][at].as_str().expect("a text").to_owned());
+        assert!(found["charts"] == 1 && by_key.starts_with("step 0") && is_gone == "true", "{found}");
+        let step: u64 = by_pointer["step ".len()..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .expect("a step");
+        assert!(
+            (9..=12).contains(&step) && by_pointer.contains("papo_g") && by_pointer.contains("grpo"),
+            "{by_pointer}"
+        );
 
         let found = look(&browser, &page, "view=samples&correct=wrong&from=5&to=18&min=0.1&sort=divergence", window);
         let status = found["status"].as_str().expect("a status");
@@ -114,6 +126,7 @@ fn the_page_draws_and_filters_in_wide_and_narrow_windows() {
 
         let found = look(&browser, &page, "view=time&hide=1", window);
         assert_eq!(found["drawn"], 1, "{found}");
+        assert!(found["told"][0].as_str().is_some_and(|told| told.starts_with("step 1other")), "{found}");
         // objective.kind, gamma and entropy_coefficient; trainer.run_dir and seed
         assert_eq!(look(&browser, &page, "view=configuration&differences=1", window)["differing"], 5);
     }

@@ -1,6 +1,7 @@
 //! Metrics as curves of a bounded number of points.
 
 use super::data::{Chart, Curve, round};
+use super::meanings::Meanings;
 use crate::Metrics;
 use std::collections::BTreeMap;
 
@@ -33,10 +34,11 @@ pub(super) fn charts(runs: &[Metrics], max_points: usize) -> Vec<Chart> {
             charts.entry((order, area, short)).or_default().push(curve(run, &points, max_points));
         }
     }
-    let chart = |((_, area, name), curves): ((usize, &str, &str), Vec<Curve>)| Chart {
-        area: area.to_owned(),
-        name: name.to_owned(),
-        curves,
+    let meanings = Meanings::read();
+    let chart = |((_, area, name), curves): ((usize, &str, &str), Vec<Curve>)| {
+        let whole = if name.starts_with(area) { name.to_owned() } else { format!("{area}/{name}") };
+        let meaning = meanings.of(&whole);
+        Chart { area: area.to_owned(), name: name.to_owned(), meaning: meaning.text, unit: meaning.unit, curves }
     };
     charts.into_iter().map(chart).collect()
 }

@@ -59,6 +59,8 @@ pub(super) struct Chart {
     pub(super) area: String,
     /// Without the area.
     pub(super) name: String,
+    pub(super) meaning: &'static str,
+    pub(super) unit: &'static str,
     pub(super) curves: Vec<Curve>,
 }
 

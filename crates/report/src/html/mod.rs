@@ -8,6 +8,7 @@ mod base64;
 mod configuration;
 mod curves;
 mod data;
+mod meanings;
 mod phases;
 mod samples;
 

@@ -174,7 +174,10 @@ fn a_run_becomes_one_event_file() {
     let text = "2 text samples/prompt_0: \"**row 7**\\n\\n    How\\n    many?\\n\\nanswer\\n\\n    2\\n\\nright, reward 1.0000, \
         advantage not finite, 3 tokens\\n\\n    </pre><b>2\\n\\nwrong, reward 0.0000, advantage not finite, 3 tokens\\n\\n    3\\n\"";
     assert_eq!(lines[5], text);
-    assert_eq!(lines[6], "2 images samples/prompt_0/picture: 4x5 29 bytes, row 7: How\nmany?");
+    assert_eq!(
+        lines[6],
+        "2 images samples/prompt_0/picture: 4x5 29 bytes, picture of the prompt whose text is samples/prompt_0"
+    );
     // the last step's time is the file's, and steps are as far apart as they took
     let time = |record: usize| match fields(records(&file)[record])[0].1 {
         Field::Fixed(bytes) => f64::from_le_bytes(bytes.try_into().expect("8 bytes")),

@@ -135,7 +135,8 @@ fn write_pictures<W: Write>(
         for (slot, path) in all.paths().iter().enumerate() {
             let Some(png) = pictures.read(path) else { continue };
             let Some((width, height)) = png::size(&png) else { continue };
-            let caption = format!("{}: {}", sample.row, sample.problem);
+            // TensorBoard shows the first caption of a tag with all its pictures
+            let caption = format!("{kind} of the prompt whose text is samples/prompt_{prompt}");
             let picture = Picture { png: &png, width, height, caption: &caption };
             // slots of one prompt are told apart, and a prompt of one picture has the shorter tag
             let slot = if slot == 0 { String::new() } else { format!("_{slot}") };

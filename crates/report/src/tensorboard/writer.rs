@@ -22,7 +22,7 @@ pub struct Picture<'a> {
     pub width: u32,
     /// In pixels.
     pub height: u32,
-    /// Shown with the picture.
+    /// Shown with the picture; TensorBoard takes the first one of a tag.
     pub caption: &'a str,
 }
 
