@@ -66,7 +66,7 @@ mod tests {
             assert!(!meanings.of(name).text.is_empty(), "{name}");
         }
         assert_eq!(meanings.of("optimizer/skipped_updates").unit, "count");
-        assert!(meanings.of("reward/mine").text.starts_with("the same for the score of the verifier"));
+        assert!(meanings.of("reward/mine").text.starts_with("mean score of the verifier"));
         assert_eq!(meanings.of("mine/own").text, "");
     }
 }
