@@ -128,7 +128,8 @@ fn the_page_draws_and_filters_in_wide_and_narrow_windows() {
         assert_eq!(found["drawn"], 1, "{found}");
         assert!(found["told"][0].as_str().is_some_and(|told| told.starts_with("step 1other")), "{found}");
         // objective.kind, gamma and entropy_coefficient; trainer.run_dir and seed
-        assert_eq!(look(&browser, &page, "view=configuration&differences=1", window)["differing"], 5);
+        let found = look(&browser, &page, "view=configuration&differences=1", window);
+        assert_eq!((&found["differing"], &found["keys"]), (&5.into(), &5.into()), "{found}");
     }
 }
 

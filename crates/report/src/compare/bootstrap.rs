@@ -33,19 +33,30 @@ pub(super) fn interval(values: &[f64]) -> Interval {
     Interval { low: percentile(0.025), high: percentile(0.975) }
 }
 
-/// A number below `bound`, a function of the counter alone: SplitMix64 (Steele, Lea and Flood, 2014), at its n-th state.
+/// A number below `bound`, a function of the counter alone.
 fn draw(counter: u64, bound: u64) -> usize {
-    let mut z = SEED.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    // the upper half of a product: its bias is bound / 2^64
+    ((u128::from(splitmix64(SEED, counter)) * u128::from(bound)) >> 64) as usize
+}
+
+/// The n-th number of SplitMix64 (Steele, Lea and Flood, 2014).
+fn splitmix64(seed: u64, counter: u64) -> u64 {
+    let mut z = seed.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    // the upper half of a product: its bias is bound / 2^64
-    ((u128::from(z) * u128::from(bound)) >> 64) as usize
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{draw, interval};
+    use super::{draw, interval, splitmix64};
+
+    #[test]
+    fn numbers_are_those_of_the_reference() {
+        // the first of the generator seeded with 1234567, as published with many implementations
+        let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!([0, 1, 2].map(|counter| splitmix64(1_234_567, counter)), expected);
+    }
 
     #[test]
     fn draws_are_even() {

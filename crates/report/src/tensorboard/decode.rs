@@ -105,6 +105,7 @@ fn values(file: &[u8]) -> Vec<String> {
                 let tensor = fields(bytes(&value, 8).expect("a tensor"));
                 let shape = fields(bytes(&fields(bytes(&tensor, 2).expect("a shape")), 2).expect("a dimension"));
                 assert_eq!((integer(&tensor, 1), integer(&shape, 1)), (7, 1), "one string");
+                assert_eq!(integer(&metadata, 4), 2, "the class of tensors");
                 format!("{:?}", String::from_utf8_lossy(bytes(&tensor, 8).expect("a string")))
             };
             lines.push(format!("{step} {plugin} {tag}: {content}"));

@@ -113,28 +113,33 @@ fn metrics(numbers: &mut Numbers, made_up: MadeUp, step: u64) -> Map<String, Val
             set("objective/kl_prcp_variance", (2.0 + numbers.noise(0.5)).abs());
             set("objective/masked_likelier_fraction", 0.3 - 0.1 * share + numbers.noise(0.01));
         }
-        let mut whole = 0.3;
-        let mut phases =
-            vec![("data", 0.4), ("rollout", length / 9.0), ("reward", 0.2), ("reference", 2.1), ("update", 14.0)];
-        if papo {
-            phases.push(("corrupted", 3.0));
-        }
-        if step.is_multiple_of(every) {
-            phases.push(("validation", 25.0));
-        }
-        for (name, seconds) in phases {
-            let seconds = seconds * (1.0 + numbers.noise(0.04));
-            whole += seconds;
-            set(&format!("time/{name}_seconds"), seconds);
-        }
-        set("time/step_seconds", whole);
-        set("speed/tokens_per_second", length * 64.0 / whole);
+        times(&mut set, numbers, length, papo, step.is_multiple_of(every));
         if step % 97 == 13 {
             line.insert("optimizer/grad_norm".to_owned(), Value::Null);
         }
     }
     line.insert("step".to_owned(), step.into());
     line
+}
+
+/// Seconds of a step's phases.
+fn times(set: &mut impl FnMut(&str, f64), numbers: &mut Numbers, length: f64, papo: bool, validates: bool) {
+    let mut whole = 0.3;
+    let mut phases =
+        vec![("data", 0.4), ("rollout", length / 9.0), ("reward", 0.2), ("reference", 2.1), ("update", 14.0)];
+    if papo {
+        phases.push(("corrupted", 3.0));
+    }
+    if validates {
+        phases.push(("validation", 25.0));
+    }
+    for (name, seconds) in phases {
+        let seconds = seconds * (1.0 + numbers.noise(0.04));
+        whole += seconds;
+        set(&format!("time/{name}_seconds"), seconds);
+    }
+    set("time/step_seconds", whole);
+    set("speed/tokens_per_second", length * 64.0 / whole);
 }
 
 fn write_samples(run: &Path, lines: &mut String, numbers: &mut Numbers, made_up: MadeUp, step: u64, prompt: u64) {
