@@ -28,6 +28,8 @@ const hottest = (() => {
 
 const hasHeat = data.prompts.some((prompt) => prompt.responses.some((response) => response.divergence.length));
 
+if (!hasHeat) for (const name of ["divergence", "divergence-low", "token"]) delete ORDERS[name];
+
 function samplesView() {
   const section = document.getElementById("samples");
   if (!data.prompts.length) {
@@ -85,7 +87,7 @@ function filterBar() {
     const input = make("input", { type: "radio", class: "unseen", name: "correct", value: name, onchange: () => remember({ correct: name === "all" ? "" : name }) });
     return make("label", {}, input, name);
   });
-  const options = Object.entries(ORDERS).filter(([name]) => hasHeat || !/divergence|token/.test(name)).map(([name, [label]]) => make("option", { value: name }, label));
+  const options = Object.entries(ORDERS).map(([name, [label]]) => make("option", { value: name }, label));
   const order = make("select", { onchange: () => remember({ sort: order.value }) }, options);
   const find = make("input", { type: "search", placeholder: "in prompts and responses", oninput: () => remember({ find: find.value }) });
   const told = make("output", { class: "soft number push", role: "status" });
