@@ -78,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("data", &["random"]),
     ("config", &["random"]),
     ("weights", &["random"]),
+    ("report", &[]),
     ("ops", &[]),
     ("core", &["ops"]),
     ("rollout", &["core", "ops", "random"]),
@@ -87,7 +88,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// These know no tensor.
-const WITHOUT_TENSORS: [&str; 7] = ["random", "vision", "text", "reward", "data", "config", "weights"];
+const WITHOUT_TENSORS: [&str; 8] = ["random", "vision", "text", "reward", "data", "config", "weights", "report"];
 
 #[test]
 fn arrows_point_where_the_design_says() {

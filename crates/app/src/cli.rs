@@ -1,7 +1,7 @@
 //! Commands and their flags.
 
 use crate::device::DeviceFlag;
-use crate::{App, bench, check, device, evaluate, import, init, plan, quickstart, sample, task, train};
+use crate::{App, bench, check, device, evaluate, import, init, look, plan, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,12 @@ enum Command {
     Init(init::Arguments),
     /// Time the phases of a training step
     Bench(bench::Arguments),
+    /// Make one page of runs to look at: curves, configuration, times, samples with their pictures
+    Report(look::ReportArguments),
+    /// Write a run's metrics and samples for other programs: TensorBoard event files, CSV
+    Export(look::ExportArguments),
+    /// Compare runs by their validations, or measurements row by row, with intervals and a paired test
+    Compare(look::CompareArguments),
     /// Turn a YAML file of EasyR1 or PAPO, with the overrides of its script, into a run file
     ImportConfig(import::Arguments),
     /// List the devices that this build reaches on this machine
@@ -74,6 +80,9 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Init(arguments) => init::run(&arguments)?,
         Command::Bench(arguments) => bench::run(app, &arguments)?,
         Command::ImportConfig(arguments) => import::run(&arguments)?,
+        Command::Report(arguments) => look::report(&arguments)?,
+        Command::Export(arguments) => look::export(&arguments)?,
+        Command::Compare(arguments) => look::compare(&arguments)?,
         Command::Devices => device::list(),
         Command::Check(arguments) => return check::run(&arguments),
     }

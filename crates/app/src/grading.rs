@@ -34,4 +34,10 @@ impl Grader for RubricGrader {
         let grades = verdicts.into_iter().zip(texts);
         Ok(grades.map(|(verdict, text)| Grade { overall: verdict.overall, parts: verdict.parts, text }).collect())
     }
+
+    fn pieces(&self, response: &[u32]) -> Vec<String> {
+        let piece = |token: &u32| self.tokenizer.decode(std::slice::from_ref(token), false);
+        // samples are for looking: a decoder that fails on one token leaves them out
+        response.iter().map(piece).collect::<Result<_, _>>().unwrap_or_default()
+    }
 }

@@ -12,6 +12,7 @@ mod grading;
 mod hardware;
 mod import;
 mod init;
+mod look;
 mod messages;
 mod objectives;
 mod parts;

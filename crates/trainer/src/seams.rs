@@ -36,6 +36,11 @@ pub trait Grader: Send + Sync {
     /// # Errors
     /// When a verifier fails and failing is not allowed.
     fn grade(&self, responses: &[(&Task, &[u32])]) -> Result<Vec<Grade>, TrainError>;
+
+    /// The text of each token by itself, for samples; nothing where it is not known.
+    fn pieces(&self, _response: &[u32]) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Writes a policy's weights, and all that belongs beside them, into a folder.
