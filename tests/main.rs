@@ -4,6 +4,7 @@ mod bad_input;
 mod device;
 mod gradients;
 mod init;
+mod looking;
 mod lora;
 mod out_of_memory;
 mod parity;

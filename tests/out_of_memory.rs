@@ -143,6 +143,7 @@ fn settings(run_dir: &Path, micro_tokens: usize) -> Settings {
         keep_best: false,
         max_nonfinite_updates: 1,
         samples_per_step: 0,
+        pictures_per_step: 0,
         validation: ValidationSettings { every: 0, before_training: false, limit: None, sampling: rollout.clone() },
         rollout,
         optimizer: OptimizerSettings {

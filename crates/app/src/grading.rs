@@ -36,8 +36,18 @@ impl Grader for RubricGrader {
     }
 
     fn pieces(&self, response: &[u32]) -> Vec<String> {
-        let piece = |token: &u32| self.tokenizer.decode(std::slice::from_ref(token), false);
-        // samples are for looking: a decoder that fails on one token leaves them out
-        response.iter().map(piece).collect::<Result<_, _>>().unwrap_or_default()
+        let (mut pieces, mut first) = (Vec::with_capacity(response.len()), 0);
+        for end in 1..=response.len() {
+            // samples are for looking: a decoder that fails leaves them out
+            let Ok(text) = self.tokenizer.decode(&response[first..end], false) else { return Vec::new() };
+            if text.ends_with(char::REPLACEMENT_CHARACTER) && end < response.len() {
+                // a part of a character, which the token that ends it shows
+                pieces.push(String::new());
+            } else {
+                pieces.push(text);
+                first = end;
+            }
+        }
+        pieces
     }
 }

@@ -258,6 +258,7 @@ impl Parts {
             keep_best: trainer.keep_best,
             max_nonfinite_updates: trainer.max_nonfinite_updates,
             samples_per_step: trainer.samples_per_step,
+            pictures_per_step: trainer.pictures_per_step,
             rollout: sampling,
             validation: ValidationSettings {
                 every: validation.every as u64,

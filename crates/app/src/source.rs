@@ -209,6 +209,10 @@ impl TaskSource for Source {
         self.usable.len()
     }
 
+    fn png(&self, picture: &PicturePatches) -> Option<Vec<u8>> {
+        Some(self.preparation.preprocessor.picture(&picture.rows, picture.grid).png())
+    }
+
     fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError> {
         let row = self.usable[self.visits.at(visit)] as usize;
         let prepared = self

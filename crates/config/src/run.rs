@@ -312,7 +312,8 @@ mod tests {
         let message = with_text("[model.colour]").unwrap_err();
         assert_eq!(
             message,
-            "configs/run.toml: unknown key `model.colour`; possible here: checkpoint, reference, freeze, save_dtype, lora"
+            "configs/run.toml: unknown key `model.colour`; possible here: checkpoint, reference, offload_reference, freeze, \
+             save_dtype, lora"
         );
         let message = with_text("[wandb]\nproject = 'x'").unwrap_err();
         assert!(message.contains("unknown key `wandb`; possible here: model, data, rollout, "), "{message}");

@@ -48,6 +48,8 @@ pub struct TrainerConfig {
     pub max_nonfinite_updates: usize,
     /// Responses written to `samples.jsonl` each step. Default: 16.
     pub samples_per_step: usize,
+    /// Prompts of these whose pictures are written, too, whole and masked, as the policy is shown them. Default: 2.
+    pub pictures_per_step: usize,
 }
 
 impl Default for TrainerConfig {
@@ -68,6 +70,7 @@ impl Default for TrainerConfig {
             keep_best: true,
             max_nonfinite_updates: 3,
             samples_per_step: 16,
+            pictures_per_step: 2,
         }
     }
 }

@@ -13,6 +13,7 @@ mod optimizer;
 mod portion;
 mod refill;
 mod run;
+mod samples;
 mod seams;
 mod settings;
 mod sft;

@@ -5,12 +5,12 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::memory::peak_rss_mib;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
+use crate::samples::Samples;
 use crate::settings::Settings;
 use crate::step::{Collector, Phases, Reference};
 use crate::update::Updater;
 use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError};
-use percept_core::{Image, Objective, Policy, Progress, Sampler, View, Weights};
-use serde_json::json;
+use percept_core::{Objective, Policy, Progress, Sampler};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -86,7 +86,8 @@ impl Run<'_> {
                 let checkpoint = Checkpoint { settings, save: self.save };
                 return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
             }
-            for sample in samples(&batch, state.step, settings.samples_per_step, self.grader) {
+            let written = Samples { settings, step: state.step, grader: self.grader, source: &*self.train };
+            for sample in written.of(&batch)? {
                 samples_file.write_json(&sample)?;
             }
             drop(batch);
@@ -231,47 +232,4 @@ pub(crate) fn finish_metrics(metrics: &mut Metrics, phases: &Phases, seconds: f6
         metrics.set("speed/rollout_tokens_per_second", tokens / rollout);
     }
     metrics.set("memory/peak_rss_mib", peak_rss_mib());
-}
-
-/// Some responses of a batch, spread over its groups, for samples.jsonl.
-fn samples(batch: &Batch, step: u64, limit: usize, grader: &dyn Grader) -> Vec<serde_json::Value> {
-    let all: Vec<(usize, usize)> = (0..batch.groups.first().map_or(0, |group| group.rewards.len()))
-        .flat_map(|response| (0..batch.groups.len()).map(move |group| (group, response)))
-        .take(limit)
-        .collect();
-    let masked = View { weights: Weights::Behavior, image: Image::Corrupted(0) };
-    let sample = |(number, response): (usize, usize)| {
-        let group = &batch.groups[number];
-        let sampled = &group.group.responses[response];
-        // what looking changed: log pi(token | picture) - log pi(token | masked picture)
-        let view = group.views.iter().find(|(view, _)| *view == masked).and_then(|(_, numbers)| numbers.as_ref());
-        let divergence = view.map(|numbers| -> Vec<f32> {
-            let both = sampled.log_probs.iter().zip(&numbers.log_probs[response]);
-            both.map(|(whole, masked)| whole - masked).collect()
-        });
-        let pieces = divergence.is_some().then(|| grader.pieces(&sampled.tokens));
-        let pieces = pieces.filter(|pieces| pieces.len() == sampled.tokens.len());
-        let parts: serde_json::Map<String, serde_json::Value> =
-            group.parts.iter().map(|(name, scores)| (name.clone(), json!(scores[response]))).collect();
-        let mut sample = json!({
-            "step": step,
-            "group": number,
-            "row": group.task.place,
-            "problem": group.task.problem,
-            "answer": group.task.answer,
-            "response": group.texts[response],
-            "reward": group.rewards[response],
-            "parts": parts,
-            "advantage": group.advantages[response],
-            "tokens": group.lengths[response],
-            "correct": group.correct[response] != 0.0,
-        });
-        if let (Some(divergence), Some(pieces)) = (divergence, pieces) {
-            // numbers that are not finite become null
-            sample["divergence"] = json!(divergence);
-            sample["pieces"] = json!(pieces);
-        }
-        sample
-    };
-    all.into_iter().map(sample).collect()
 }

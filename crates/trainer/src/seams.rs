@@ -1,7 +1,7 @@
 //! What the trainer asks of the parts that it does not know: data, verification, storage.
 
 use crate::TrainError;
-use percept_core::{Policy, Task};
+use percept_core::{PicturePatches, Policy, Task};
 use std::path::Path;
 
 /// Rows of a data set in the order of visits, as tasks.
@@ -14,6 +14,11 @@ pub trait TaskSource: Send {
     /// # Errors
     /// When the row is bad and must not be skipped.
     fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError>;
+
+    /// A picture as the policy is shown it, as a PNG file, for samples; nothing where that cannot be told.
+    fn png(&self, _picture: &PicturePatches) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A verified response.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub max_nonfinite_updates: usize,
     /// Responses written to samples.jsonl in each step.
     pub samples_per_step: usize,
+    /// Prompts of them whose pictures are written, too.
+    pub pictures_per_step: usize,
     pub rollout: RolloutSettings,
     pub validation: ValidationSettings,
     pub optimizer: OptimizerSettings,

@@ -59,6 +59,23 @@ pub struct Rgb {
     pub data: Vec<u8>,
 }
 
+impl Rgb {
+    /// The picture as a PNG file.
+    pub fn png(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let written = encoder.write_header().and_then(|mut writer| {
+            writer.write_image_data(&self.data)?;
+            writer.finish()
+        });
+        // nothing of the world takes part: the sizes agree and the target is memory
+        written.expect("a PNG is written to memory");
+        bytes
+    }
+}
+
 /// A decoded picture.
 ///
 /// Palette and bilevel pictures are stored with their colours looked up and [`Picture::is_indexed`] set: Pillow resizes

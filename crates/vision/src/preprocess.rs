@@ -100,6 +100,39 @@ impl Preprocessor {
         Ok(Patches { rows: self.cut(&resized, grid), grid, row_width: self.row_width(), merge_size: self.merge_size })
     }
 
+    /// The picture that patches were cut from, at the size that the policy sees: what [`Preprocessor::preprocess`] did, undone.
+    ///
+    /// # Panics
+    /// When the rows are not those of a grid of this preprocessor.
+    pub fn picture(&self, rows: &[f32], [frames, grid_rows, grid_columns]: [usize; 3]) -> Rgb {
+        let (patch, merge, width) = (self.patch_size, self.merge_size, self.row_width());
+        assert_eq!(
+            rows.len(),
+            frames * grid_rows * grid_columns * width,
+            "rows of a grid of {grid_rows} x {grid_columns}"
+        );
+        let (height, columns) = (grid_rows * patch, grid_columns * patch);
+        let mut data = vec![0; height * columns * NUM_CHANNELS];
+        let (mut left, blocks) = (rows.chunks_exact(width), grid_columns / merge);
+        for block in 0..grid_rows / merge * blocks {
+            for within in 0..merge * merge {
+                let values = left.next().expect("counted above");
+                let row = block / blocks * merge + within / merge;
+                let column = block % blocks * merge + within % merge;
+                for channel in 0..NUM_CHANNELS {
+                    // frames are the same: the first of them
+                    let plane = &values[channel * self.temporal_patch_size * patch * patch..][..patch * patch];
+                    for (at, value) in plane.iter().enumerate() {
+                        let level = f64::from(value * self.deviation[channel] + self.mean[channel]) / self.rescale;
+                        let (y, x) = (row * patch + at / patch, column * patch + at % patch);
+                        data[(y * columns + x) * NUM_CHANNELS + channel] = level.round().clamp(0.0, 255.0) as u8;
+                    }
+                }
+            }
+        }
+        Rgb { width: columns, height, data }
+    }
+
     /// The normalised value of every level of every channel. Rescaling is in f64 and rounded to f32, what follows is in
     /// f32, as in numpy.
     fn levels(&self) -> [[f32; 256]; NUM_CHANNELS] {
@@ -168,6 +201,18 @@ mod tests {
         assert_eq!(first_channel(4), [4., 5., 12., 13., 4., 5., 12., 13.]);
         assert_eq!(patches.rows[8..10], [100., 101.]);
         assert_eq!(patches.rows[16..18], [200., 199.]);
+    }
+
+    #[test]
+    fn a_picture_comes_back_from_its_patches() {
+        let preprocessor = Preprocessor::default();
+        let (height, width) = (3 * preprocessor.factor(), 2 * preprocessor.factor());
+        let data = (0..height * width * 3).map(|i| (i * 31 % 256) as u8).collect();
+        let picture = Rgb { width, height, data };
+        let patches = preprocessor.preprocess(&picture).unwrap();
+        let found = preprocessor.picture(&patches.rows, patches.grid);
+        assert_eq!((found.width, found.height), (width, height));
+        assert!(found.data == picture.data, "every level of every pixel");
     }
 
     #[test]

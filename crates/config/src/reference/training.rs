@@ -165,6 +165,12 @@ pub(super) const TRAINER: Section = Section {
             "updates in a row with a non-finite loss or gradient that stop the run",
         ),
         key("samples_per_step", Kind::Whole, Toml("16"), "responses written to `samples.jsonl` each step"),
+        key(
+            "pictures_per_step",
+            Kind::Whole,
+            Toml("2"),
+            "prompts of these whose pictures are written, too, whole and masked, as the policy is shown them; for `percept report`",
+        ),
     ],
     after: "",
 };
