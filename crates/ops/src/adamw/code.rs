@@ -200,7 +200,7 @@ mod tests {
             let x = (i as f32 * 0.618_034).fract() * 2.0 - 1.0;
             let size = 10f32.powi((i * 7 % 13) as i32 - 12);
             match code {
-                _ if i % 29 == 0 => 0.0,
+                _ if i.is_multiple_of(29) => 0.0,
                 Code::Signed => x * size,
                 Code::Unsigned => x.abs() * size,
             }

@@ -41,7 +41,7 @@ pub struct Moments {
 #[derive(Debug)]
 enum Held {
     /// Float32 in the memory of the fused kernels.
-    Whole([Tensor<2>; 2]),
+    Whole(Box<[Tensor<2>; 2]>),
     /// Fewer bits there.
     Packed([HostMoment; 2]),
     /// On a device, piece by piece, so that an update's temporaries are small.
@@ -57,8 +57,8 @@ enum HostMoment {
 /// Some numbers of a moment on a device, or away from it.
 #[derive(Debug)]
 enum Piece {
-    Float(Tensor<2>),
-    Coded(Tensor<2, Int>, Tensor<2>),
+    Float(Box<Tensor<2>>),
+    Coded(Box<(Tensor<2, Int>, Tensor<2>)>),
     Away(Vec<TensorData>),
 }
 
@@ -79,7 +79,7 @@ impl Moments {
         };
         if kind == MomentType::F32 && is_fused(device) {
             let zeros = || Tensor::zeros(shape, device);
-            return Self { shape, kind, held: Held::Whole([zeros(), zeros()]) };
+            return Self { shape, kind, held: Held::Whole(Box::new([zeros(), zeros()])) };
         }
         Self::restore(shape, kind, on_host, device, [zeros(), zeros()]).expect("as many numbers as the shape has")
     }
@@ -120,10 +120,10 @@ impl Moments {
             }
         }
         let held = match kind {
-            MomentType::F32 if fused => Held::Whole(stored.map(|moment| match moment {
+            MomentType::F32 if fused => Held::Whole(Box::new(stored.map(|moment| match moment {
                 StoredMoment::Float(values) => Tensor::from_data(TensorData::new(values, shape), device),
                 StoredMoment::Coded { .. } => unreachable!("refused above"),
-            })),
+            }))),
             _ if fused => Held::Packed(stored.map(|moment| match moment {
                 StoredMoment::Float(values) => HostMoment::Bf16(values.into_iter().map(|x| to_bf16(x, 0.5)).collect()),
                 StoredMoment::Coded { codes, scales } => HostMoment::Coded { codes, scales },
@@ -195,9 +195,9 @@ impl Moments {
             Held::Whole(pair) => {
                 let device = parameter.device();
                 let nothing = || Tensor::empty([0, 0], &device);
-                let moments = std::mem::replace(pair, [nothing(), nothing()]);
+                let moments = std::mem::replace(&mut **pair, [nothing(), nothing()]);
                 let (parameter, moments) = adamw(parameter, gradient, moments, gradient_scale, step);
-                *pair = moments;
+                **pair = moments;
                 parameter
             }
             Held::Packed(pair) => update_packed(parameter, gradient, pair, &constants, &chances(chance)),
@@ -228,12 +228,16 @@ impl Moments {
 }
 
 impl Piece {
+    fn float(values: Tensor<2>) -> Self {
+        Self::Float(Box::new(values))
+    }
+
     fn upload(stored: &StoredMoment, range: std::ops::Range<usize>, kind: MomentType, device: &Device) -> Self {
         match stored {
             StoredMoment::Float(values) => {
                 let count = range.len();
                 let values = Tensor::<2>::from_data(TensorData::new(values[range].to_vec(), [1, count]), device);
-                Self::Float(if kind == MomentType::Bf16 { values.cast(DType::BF16) } else { values })
+                Self::float(if kind == MomentType::Bf16 { values.cast(DType::BF16) } else { values })
             }
             StoredMoment::Coded { codes, scales } => {
                 let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
@@ -242,7 +246,7 @@ impl Piece {
                 let codes =
                     Tensor::<2, Int>::from_data(TensorData::new(packed, [count, BLOCK / 4]), (device, DType::I32));
                 let scales = TensorData::new(scales[blocks].to_vec(), [count, 1]);
-                Self::Coded(codes, Tensor::from_data(scales, device))
+                Self::Coded(Box::new((codes, Tensor::from_data(scales, device))))
             }
         }
     }
@@ -255,17 +259,18 @@ impl Piece {
             *self = match data.next() {
                 None => {
                     let dtype = first.dtype();
-                    Self::Float(Tensor::from_data(first, (device, dtype)))
+                    Self::float(Tensor::from_data(first, (device, dtype)))
                 }
                 Some(scales) => {
                     let codes = Tensor::from_data(first, (device, DType::I32));
-                    Self::Coded(codes, Tensor::from_data(scales, device))
+                    Self::Coded(Box::new((codes, Tensor::from_data(scales, device))))
                 }
             };
         }
         match std::mem::replace(self, Self::Away(Vec::new())) {
             Self::Float(values) => values.cast(DType::F32),
-            Self::Coded(codes, scales) => {
+            Self::Coded(both) => {
+                let (codes, scales) = *both;
                 let values = code.decode_on_device(codes, scales);
                 let [blocks, _] = values.dims();
                 values.reshape([1, blocks * BLOCK]).narrow(1, 0, count)
@@ -278,7 +283,7 @@ impl Piece {
     fn close(values: Tensor<2>, kind: MomentType, code: Code, chance: &Tensor<2>) -> Self {
         let [_, count] = values.dims();
         if kind == MomentType::F32 {
-            return Self::Float(values);
+            return Self::float(values);
         }
         let (device, blocks) = (values.device(), count.div_ceil(BLOCK));
         let missing = blocks * BLOCK - count;
@@ -289,14 +294,14 @@ impl Piece {
         let values = values.reshape([blocks, BLOCK]);
         if kind == MomentType::EightBit {
             let (codes, scales) = code.encode_on_device(values);
-            return Self::Coded(codes, scales);
+            return Self::Coded(Box::new((codes, scales)));
         }
         // what bfloat16 tells apart at this size
         let exponent =
             values.clone().abs().clamp_min(f32::MIN_POSITIVE).log().div_scalar(std::f32::consts::LN_2).floor();
         let unit = exponent.sub_scalar(7.0).mul_scalar(std::f32::consts::LN_2).exp();
         let moved = values + unit * chance.clone().sub_scalar(0.5);
-        Self::Float(moved.cast(DType::BF16).reshape([1, blocks * BLOCK]).narrow(1, 0, count))
+        Self::float(moved.cast(DType::BF16).reshape([1, blocks * BLOCK]).narrow(1, 0, count))
     }
 
     /// Where it stays until the next update.
@@ -306,8 +311,11 @@ impl Piece {
 
     fn data(&self) -> Vec<TensorData> {
         match self {
-            Self::Float(values) => vec![values.clone().into_data()],
-            Self::Coded(codes, scales) => vec![codes.clone().into_data(), scales.clone().into_data()],
+            Self::Float(values) => vec![Tensor::clone(values).into_data()],
+            Self::Coded(both) => {
+                let (codes, scales) = &**both;
+                vec![codes.clone().into_data(), scales.clone().into_data()]
+            }
             Self::Away(data) => data.clone(),
         }
     }
