@@ -77,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reward", &["random"]),
     ("data", &["random"]),
     ("config", &["random"]),
+    ("hostile", &[]),
     ("weights", &["random"]),
     ("ops", &[]),
     ("core", &["ops"]),
@@ -87,7 +88,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// These know no tensor.
-const WITHOUT_TENSORS: [&str; 7] = ["random", "vision", "text", "reward", "data", "config", "weights"];
+const WITHOUT_TENSORS: [&str; 8] =
+    ["random", "vision", "text", "reward", "data", "config", "weights", "hostile"];
 
 #[test]
 fn arrows_point_where_the_design_says() {
