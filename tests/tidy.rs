@@ -77,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reward", &["random"]),
     ("data", &["random"]),
     ("config", &["random"]),
+    ("hostile", &[]),
     ("weights", &["random"]),
     ("report", &[]),
     ("ops", &[]),
@@ -88,7 +89,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// These know no tensor.
-const WITHOUT_TENSORS: [&str; 8] = ["random", "vision", "text", "reward", "data", "config", "weights", "report"];
+const WITHOUT_TENSORS: [&str; 9] =
+    ["random", "vision", "text", "reward", "data", "config", "weights", "report", "hostile"];
 
 #[test]
 fn arrows_point_where_the_design_says() {

@@ -17,6 +17,9 @@ use crate::numeric::Numeric;
 use crate::rubric::{Part, Rubric};
 use crate::verifier::Verifier;
 
+/// The most judgements at once: each has a thread.
+const MOST_WORKERS: usize = 1024;
+
 type Constructor = Box<dyn Fn(Table) -> Result<Box<dyn Verifier>, RewardError> + Send + Sync>;
 
 /// Makes verifiers from their configuration, by kind.
@@ -85,8 +88,8 @@ impl Registry {
         let Some(timeout) = timeout else {
             return Err(wrong("timeout_seconds", "a number of seconds above 0", config.timeout_seconds.to_string()));
         };
-        if config.workers == Some(0) {
-            return Err(wrong("workers", "at least 1, or no such key", "0".to_owned()));
+        if let Some(workers) = config.workers.filter(|workers| !(1..=MOST_WORKERS).contains(workers)) {
+            return Err(wrong("workers", "a number from 1 to 1024, or no such key", workers.to_string()));
         }
         if config.verifiers.is_empty() {
             return Err(wrong("verifiers", "at least one [[reward.verifiers]]", "none".to_owned()));
@@ -185,7 +188,7 @@ mod tests {
         assert!(message("[[verifiers]]\nkind = 'math'\nweight = inf").contains("a finite number"));
         assert!(message("verifiers = []").contains("at least one"));
         assert!(message("timeout_seconds = 0.0").contains("above 0"));
-        assert!(message("workers = 0").contains("at least 1"));
+        assert!(message("workers = 0").contains("from 1 to 1024"));
         let missing = message("[[verifiers]]\nkind = 'command'\ncommand = ['/no/such/program']");
         assert!(missing.contains("cannot start `/no/such/program`"), "{missing}");
     }

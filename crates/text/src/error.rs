@@ -67,6 +67,12 @@ pub enum TextError {
     )]
     TextLeftOut { template: String, excerpt: String, shape: &'static str },
 
+    #[error(
+        "the text holds {taken} different characters of Unicode's private use areas, so that none is left to stand in for special \
+         tokens; remove them, or set special_tokens_in_text = \"allow\""
+    )]
+    NoStandIn { taken: usize },
+
     #[error("{}: the {role} id {id} is not a special token; special_tokens_in_text = \"text\" needs it to be one{hint}", path.display())]
     NotSpecial { path: PathBuf, role: &'static str, id: u32, hint: String },
 

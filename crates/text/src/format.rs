@@ -1,11 +1,12 @@
 //! The instruction around a problem, and the places of its pictures.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use minijinja::{Environment, context};
 
 use crate::template::{make_python_like, template_error};
-use crate::{Content, Item, Message, TextError, python};
+use crate::{Content, Item, Message, TextError, python, sandbox};
 
 /// Where a picture belongs in a problem's text.
 pub const IMAGE_SLOT: &str = "<image>";
@@ -17,7 +18,7 @@ const MATH_PERCEPTION: &str = include_str!("../assets/math_perception.jinja");
 pub struct FormatPrompt {
     name: String,
     /// None leaves the problem as it is.
-    environment: Option<Environment<'static>>,
+    environment: Option<Arc<Environment<'static>>>,
 }
 
 impl FormatPrompt {
@@ -47,7 +48,7 @@ impl FormatPrompt {
         make_python_like(&mut environment);
         let source = python::strip(source).replace("\r\n", "\n").replace('\r', "\n");
         environment.add_template_owned(name.to_owned(), source).map_err(|error| template_error(&error, name))?;
-        Ok(Self { name: name.to_owned(), environment: Some(environment) })
+        Ok(Self { name: name.to_owned(), environment: Some(Arc::new(environment)) })
     }
 
     /// The problem with its instruction.
@@ -56,8 +57,8 @@ impl FormatPrompt {
     /// When the template fails on this problem.
     pub fn render(&self, problem: &str) -> Result<String, TextError> {
         let Some(environment) = &self.environment else { return Ok(problem.to_owned()) };
-        let template = environment.get_template(&self.name).expect("added when the format prompt was read");
-        template.render(context! { content => problem }).map_err(|error| template_error(&error, &self.name))
+        let context = context! { content => problem };
+        sandbox::render(environment, &self.name, context).map_err(|error| template_error(&error, &self.name))
     }
 
     /// The user's message. With `slots`, the text is cut at each `<image>` and empty pieces are dropped (nothing else is

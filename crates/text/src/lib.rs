@@ -14,6 +14,7 @@ mod message;
 mod prompt;
 mod python;
 mod read;
+mod sandbox;
 mod shield;
 mod strftime;
 mod template;

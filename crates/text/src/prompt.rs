@@ -178,7 +178,7 @@ impl PromptBuilder {
     fn encode(&self, messages: &[Message], options: &RenderOptions) -> Result<Encoded, TextError> {
         let (shielded, shield) = match self.options.special_tokens_in_text {
             SpecialTokens::Allow => (messages.to_vec(), Shield::default()),
-            SpecialTokens::AsText => Shield::raise(messages, &self.special, self.template.sources()),
+            SpecialTokens::AsText => Shield::raise(messages, &self.special, self.template.sources())?,
         };
         let text = self.template.render(&shielded, options)?;
         self.check_left_out(&shielded, &shield, &text, options)?;

@@ -20,11 +20,19 @@ pub(crate) struct JsonStyle {
     pub item_separator: String,
     pub key_separator: String,
     pub sort_keys: bool,
+    /// In bytes.
+    pub longest: usize,
 }
 
 impl Default for JsonStyle {
     fn default() -> Self {
-        Self { indent: None, item_separator: ", ".into(), key_separator: ": ".into(), sort_keys: false }
+        Self {
+            indent: None,
+            item_separator: ", ".into(),
+            key_separator: ": ".into(),
+            sort_keys: false,
+            longest: usize::MAX,
+        }
     }
 }
 
@@ -78,11 +86,13 @@ fn write_items(
     depth: usize,
 ) -> Result<(), Error> {
     out.push(open);
-    let new_line = |out: &mut String, depth: usize| {
-        if let Some(indent) = style.indent {
-            out.push('\n');
-            out.push_str(&" ".repeat(indent * depth));
-        }
+    let new_line = |out: &mut String, depth: usize| -> Result<(), Error> {
+        let Some(indent) = style.indent else { return Ok(()) };
+        let spaces = indent.saturating_mul(depth);
+        check_length(out.len().saturating_add(spaces), style)?;
+        out.push('\n');
+        out.push_str(&" ".repeat(spaces));
+        Ok(())
     };
     let empty = items.is_empty();
     for (position, (key, item)) in items.into_iter().enumerate() {
@@ -90,17 +100,25 @@ fn write_items(
             // With an indentation Python's default separator loses its space; callers pass "," then.
             out.push_str(&style.item_separator);
         }
-        new_line(out, depth + 1);
+        new_line(out, depth + 1)?;
         if let Some(key) = key {
             write_string(out, &key);
             out.push_str(&style.key_separator);
         }
         write_json(out, &item, style, depth + 1)?;
+        check_length(out.len(), style)?;
     }
     if !empty {
-        new_line(out, depth);
+        new_line(out, depth)?;
     }
     out.push(close);
+    Ok(())
+}
+
+fn check_length(length: usize, style: &JsonStyle) -> Result<(), Error> {
+    if length > style.longest {
+        return Err(Error::new(ErrorKind::OutOfFuel, "the JSON becomes too long"));
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A checkpoint's chat template, rendered as transformers' `apply_chat_template` renders it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::syntax::SyntaxConfig;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::python::{self, JsonStyle};
 use crate::read::{describe, object_if_present, text_if_present, token_text};
 use crate::strftime::strftime;
-use crate::{Message, TextError};
+use crate::{Message, TextError, sandbox};
 
 /// What a template is given beside the messages.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +29,7 @@ pub struct RenderOptions {
 /// `strftime_now` is the moment the template was read (UTC), unless [`ChatTemplate::at`] sets another: a run that is resumed on
 /// another day can so keep its prompts.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     /// The name in error messages: the file.
     name: String,
     /// The template for conversations with tools, when the folder has one.
@@ -98,6 +99,7 @@ impl ChatTemplate {
             add(name, source)?;
         }
         let sources = [source, tools.unwrap_or_default()].concat();
+        let environment = Arc::new(environment);
         let template = Self { environment, name, with_tools: with_tools.map(|(name, _)| name), tokens, sources };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
         Ok(template.at(i64::try_from(now).unwrap_or(i64::MAX)))
@@ -105,7 +107,8 @@ impl ChatTemplate {
 
     /// The same template with `strftime_now` at a moment, in seconds since 1970-01-01 UTC.
     pub fn at(mut self, unix_seconds: i64) -> Self {
-        self.environment.add_function("strftime_now", move |format: &str| {
+        // A rendering that was given up on may still hold the other.
+        Arc::make_mut(&mut self.environment).add_function("strftime_now", move |format: &str| {
             strftime(unix_seconds, format).map_err(|directive| {
                 Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know {directive}"))
             })
@@ -116,7 +119,8 @@ impl ChatTemplate {
     /// The text of a conversation.
     ///
     /// # Errors
-    /// When the template fails on these messages, or calls `raise_exception`: with the file, the line and what it says.
+    /// When the template fails on these messages, calls `raise_exception`, or takes more than a template may (it runs in bounded
+    /// steps, memory and time): with the file, the line and what it says.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, TextError> {
         let mut context = self.tokens.clone();
         // transformers always passes these two, None unless given: templates ask `tools is none`.
@@ -129,8 +133,8 @@ impl ChatTemplate {
         context.insert("add_generation_prompt".into(), Value::Bool(options.add_generation_prompt));
 
         let name = self.with_tools.as_ref().filter(|_| has_tools).unwrap_or(&self.name);
-        let template = self.environment.get_template(name).expect("added when the template was read");
-        template.render(Serde(&context)).map_err(|error| template_error(&error, name))
+        let context = JinjaValue::from(Serde(&context));
+        sandbox::render(&self.environment, name, context).map_err(|error| template_error(&error, name))
     }
 
     /// The file the template was read from.
@@ -204,6 +208,7 @@ fn environment() -> Environment<'static> {
 
 /// What every template here shares with Jinja on Python, beyond minijinja's own likeness.
 pub(crate) fn make_python_like(environment: &mut Environment<'static>) {
+    sandbox::limit(environment);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(method);
     environment.add_filter("trim", |text: &str, chars: Option<&str>| match chars {
@@ -214,6 +219,9 @@ pub(crate) fn make_python_like(environment: &mut Environment<'static>) {
         if value.is_number() && !value.is_integer() {
             let number = f64::try_from(value.clone())?;
             return out.write_str(&python::float(number)).map_err(Error::from);
+        }
+        if value.as_str().is_none() {
+            sandbox::charge_value(state, value)?;
         }
         minijinja::escape_formatter(out, state, value)
     });
@@ -228,11 +236,14 @@ fn method(state: &mut State, value: &JinjaValue, method: &str, args: &[JinjaValu
             _ => {}
         }
     }
+    if let Some(text) = value.as_str() {
+        sandbox::charge_method(state, text, method, args)?;
+    }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
 /// transformers' `tojson`: `json.dumps` with `ensure_ascii=False`, without Jinja's HTML escapes.
-fn tojson(value: &JinjaValue, options: Kwargs) -> Result<String, Error> {
+fn tojson(state: &State, value: &JinjaValue, options: Kwargs) -> Result<String, Error> {
     if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
         return Err(Error::new(ErrorKind::InvalidOperation, "tojson(ensure_ascii=true) is not supported"));
     }
@@ -255,11 +266,14 @@ fn tojson(value: &JinjaValue, options: Kwargs) -> Result<String, Error> {
         (style.item_separator, style.key_separator) = (item, key);
     }
     options.assert_all_used()?;
+    sandbox::charge_value(state, value)?;
+    style.longest = sandbox::bytes_left(state);
     python::json(value, &style)
 }
 
 pub(crate) fn template_error(error: &Error, name: &str) -> TextError {
     let reason = match error.detail() {
+        _ if error.kind() == ErrorKind::OutOfFuel => sandbox::USED_UP.to_owned(),
         Some(detail) => detail.to_owned(),
         None => error.kind().to_string(),
     };

@@ -71,7 +71,7 @@ impl Tokenizer {
         })?;
         let unreadable =
             |error: tokenizers::Error| TextError::Tokenizer { path: path.clone(), reason: error.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(unreadable)?;
+        let mut inner = unpanicked(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(unreadable)?;
         // transformers sets both anew at every call, whatever the file says.
         inner.with_truncation(None).map_err(unreadable)?.with_padding(None);
 
@@ -100,14 +100,16 @@ impl Tokenizer {
                 literal
             }),
         };
-        let encoding = tokenizer.encode_fast(text, false).map_err(|error| self.encode_error(text, &error))?;
+        let encoding =
+            unpanicked(|| tokenizer.encode_fast(text, false)).map_err(|error| self.encode_error(text, &error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// Token ids of a text with its special tokens, and where its added tokens stand.
     pub(crate) fn encode_and_find(&self, text: &str) -> Result<(Vec<u32>, Vec<Found>), TextError> {
         self.check_space(text)?;
-        let encoding = self.inner.encode(text, false).map_err(|error| self.encode_error(text, &error))?;
+        let encoding =
+            unpanicked(|| self.inner.encode(text, false)).map_err(|error| self.encode_error(text, &error))?;
         let found = encoding
             .get_ids()
             .iter()
@@ -124,7 +126,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
-        self.inner.decode(ids, skip_special).map_err(|error| TextError::Decode {
+        unpanicked(|| self.inner.decode(ids, skip_special)).map_err(|error| TextError::Decode {
             path: self.path.clone(),
             count: ids.len(),
             reason: error.to_string(),
@@ -180,6 +182,16 @@ impl Tokenizer {
     }
 }
 
+/// Crate `tokenizers` indexes by what tokenizer.json says, and panics where that contradicts itself (a prefix longer than its
+/// token, an offset outside of its text).
+fn unpanicked<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let words = payload.downcast_ref::<&str>().copied();
+        let message = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Err(format!("its parts contradict each other ({message})").into())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +241,19 @@ mod tests {
         let text = format!("a{}x", " ".repeat(LONGEST_SPACE + 1));
         let refused = tokenizer.encode(&text, SpecialTokens::Allow).unwrap_err().to_string();
         assert!(refused.contains("white-space characters in a row"), "{refused}");
+    }
+
+    #[test]
+    fn a_tokenizer_that_contradicts_itself_is_no_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write_tokenizer(folder.path(), &["how many red circles are there"], 300).unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let prefix = "\"continuing_subword_prefix\": ";
+        assert!(text.contains(&format!("{prefix}null")));
+        std::fs::write(&path, text.replace(&format!("{prefix}null"), &format!("{prefix}\"much too long\""))).unwrap();
+        let error = Tokenizer::from_folder(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("its parts contradict each other"), "{error}");
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub enum VisionError {
     #[error("picture of {width}x{height} would be resized to {new_width}x{new_height}: both sides must be at least 1")]
     EmptyResize { width: usize, height: usize, new_width: usize, new_height: usize },
 
+    #[error(
+        "picture of {width}x{height} would be resized to {new_width}x{new_height}, expected at most {max_pixels} pixels: \
+         lower min_pixels, or patch_size and merge_size"
+    )]
+    HugeResize { width: usize, height: usize, new_width: usize, new_height: usize, max_pixels: u64 },
+
     #[error("picture of {width}x{height} is empty: both sides must be at least 1")]
     EmptyPicture { width: usize, height: usize },
 

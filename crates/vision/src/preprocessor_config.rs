@@ -20,6 +20,15 @@ const CLASS_MAX_PIXELS: u64 = 1_003_520;
 const KNOWN_TYPES: [&str; 4] =
     ["Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil", "Qwen2_5_VLImageProcessor"];
 
+/// Means, deviations and their quotients stay finite within these.
+const LARGEST_LEVEL: f32 = 1e6;
+const SMALLEST_DEVIATION: f32 = 1e-6;
+
+/// The most of what a patch may be made of: pixels along its side, frames, and patches along a merged token's side.
+const MOST_PIXELS_A_SIDE: usize = 1024;
+const MOST_FRAMES: usize = 16;
+const MOST_PATCHES_A_SIDE: usize = 64;
+
 /// Pillow's number of the bicubic filter.
 const BICUBIC: u64 = 3;
 
@@ -56,17 +65,17 @@ impl Preprocessor {
             None => default.rescale,
             Some(value) => value
                 .as_f64()
-                .filter(|factor| *factor > 0.0)
-                .ok_or_else(|| unexpected("rescale_factor", "a positive number", value))?,
+                .filter(|factor| *factor > 0.0 && *factor <= 1e6)
+                .ok_or_else(|| unexpected("rescale_factor", "a positive number, such as 1/255", value))?,
         };
         let deviation = channels(settings, "image_std", default.deviation)?;
-        if deviation.iter().any(|x| *x <= 0.0) {
-            return Err(unexpected("image_std", "three positive numbers", &settings["image_std"]));
+        if deviation.iter().any(|x| *x < SMALLEST_DEVIATION) {
+            return Err(unexpected("image_std", "three positive numbers, 1e-6 or more", &settings["image_std"]));
         }
         Ok(Self {
-            patch_size: positive(settings, "patch_size", default.patch_size)?,
-            temporal_patch_size: positive(settings, "temporal_patch_size", default.temporal_patch_size)?,
-            merge_size: positive(settings, "merge_size", default.merge_size)?,
+            patch_size: at_most(MOST_PIXELS_A_SIDE, settings, "patch_size", default.patch_size)?,
+            temporal_patch_size: at_most(MOST_FRAMES, settings, "temporal_patch_size", default.temporal_patch_size)?,
+            merge_size: at_most(MOST_PATCHES_A_SIDE, settings, "merge_size", default.merge_size)?,
             mean: channels(settings, "image_mean", default.mean)?,
             deviation,
             rescale,
@@ -149,8 +158,12 @@ fn count(settings: &Map<String, Value>, key: &str, full_key: &str) -> Result<Opt
     }
 }
 
-fn positive(settings: &Map<String, Value>, key: &str, default: usize) -> Result<usize, VisionError> {
-    Ok(count(settings, key, key)?.map_or(default, |count| count as usize))
+fn at_most(most: usize, settings: &Map<String, Value>, key: &str, default: usize) -> Result<usize, VisionError> {
+    match count(settings, key, key)? {
+        None => Ok(default),
+        Some(count) if count <= most as u64 => Ok(count as usize),
+        Some(_) => Err(unexpected(key, &format!("at most {most}"), &settings[key])),
+    }
 }
 
 fn channels(settings: &Map<String, Value>, key: &str, default: [f32; 3]) -> Result<[f32; 3], VisionError> {
@@ -159,7 +172,8 @@ fn channels(settings: &Map<String, Value>, key: &str, default: [f32; 3]) -> Resu
         value.as_array().map(|list| list.iter().filter_map(Value::as_f64).map(|x| x as f32).collect::<Vec<_>>());
     numbers
         .and_then(|numbers| <[f32; 3]>::try_from(numbers).ok())
-        .ok_or_else(|| unexpected(key, "three numbers", value))
+        .filter(|numbers| numbers.iter().all(|number| number.abs() <= LARGEST_LEVEL))
+        .ok_or_else(|| unexpected(key, "three numbers from -1e6 to 1e6", value))
 }
 
 #[cfg(test)]
@@ -194,7 +208,13 @@ mod tests {
             (json!({"size": {"height": 3}}), "size: expected both shortest_edge and longest_edge"),
             (json!({"size": {"shortest_edge": 0}}), "size.shortest_edge: expected a positive whole number, found 0"),
             (json!({"min_pixels": 9, "max_pixels": 4}), "max_pixels: expected at least min_pixels = 9, found 4"),
-            (json!({"image_mean": [0.5, 0.5]}), "image_mean: expected three numbers, found [0.5,0.5]"),
+            (json!({"image_mean": [0.5, 0.5]}), "image_mean: expected three numbers from -1e6 to 1e6, found [0.5,0.5]"),
+            (json!({"image_mean": [0.5, 0.5, 1e300]}), "image_mean: expected three numbers from -1e6 to 1e6, found"),
+            (json!({"image_std": [0.5, 0.5, 1e-60]}), "image_std: expected three positive numbers, 1e-6 or more"),
+            (json!({"rescale_factor": 1e300}), "rescale_factor: expected a positive number, such as 1/255"),
+            (json!({"patch_size": 1025}), "patch_size: expected at most 1024, found 1025"),
+            (json!({"merge_size": u64::MAX}), "merge_size: expected at most 64"),
+            (json!({"temporal_patch_size": 1u64 << 40}), "temporal_patch_size: expected at most 16"),
             (json!({"image_std": [1, 0, 1]}), "image_std: expected three positive numbers"),
             (json!({"patch_size": "14"}), "patch_size: expected a positive whole number, found \"14\""),
         ];

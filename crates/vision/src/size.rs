@@ -3,13 +3,16 @@
 use crate::error::VisionError;
 use crate::picture::Picture;
 
+/// No picture is made larger than what Pillow takes for a decompression bomb, whatever the bounds ask for.
+const MOST_PIXELS: u64 = 178_956_970;
+
 /// Height and width that the Qwen2-VL image processor resizes to: multiples of `factor` with about the same aspect
 /// ratio and a pixel count between `min_pixels` and `max_pixels`.
 ///
 /// Reference: `smart_resize` of transformers' `qwen2_vl` image processor; f64, rounded half to even.
 ///
 /// # Errors
-/// When a side is 0, or one side is more than 200 times the other.
+/// When a side is 0, one side is more than 200 times the other, or the result has more than 178,956,970 pixels.
 pub fn smart_resize(
     height: usize,
     width: usize,
@@ -41,7 +44,11 @@ pub fn smart_resize(
         let (new_width, new_height) = (new_w as usize, new_h as usize);
         return Err(VisionError::EmptyResize { width, height, new_width, new_height });
     }
-    Ok((new_h as usize, new_w as usize))
+    let (new_width, new_height) = (new_w as usize, new_h as usize);
+    if new_h * new_w > MOST_PIXELS as f64 {
+        return Err(VisionError::HugeResize { width, height, new_width, new_height, max_pixels: MOST_PIXELS });
+    }
+    Ok((new_height, new_width))
 }
 
 /// Width and height after one bound is applied: scaled by `sqrt(bound / pixels)`, and truncated.
@@ -50,6 +57,9 @@ fn scaled_to(bound: u64, (width, height): (usize, usize)) -> Result<(usize, usiz
     let (new_width, new_height) = ((width as f64 * factor) as usize, (height as f64 * factor) as usize);
     if new_width == 0 || new_height == 0 {
         return Err(VisionError::EmptyResize { width, height, new_width, new_height });
+    }
+    if bound > MOST_PIXELS {
+        return Err(VisionError::HugeResize { width, height, new_width, new_height, max_pixels: MOST_PIXELS });
     }
     Ok((new_width, new_height))
 }
@@ -61,7 +71,7 @@ fn num_pixels((width, height): (usize, usize)) -> u64 {
 /// Width and height of the last of the resizes that [`bound_pixels`] does.
 ///
 /// # Errors
-/// When a side would become 0.
+/// When a side would become 0, or the picture larger than 178,956,970 pixels.
 pub fn bounded_size(
     size: (usize, usize),
     min_pixels: Option<u64>,
@@ -83,7 +93,7 @@ pub fn bounded_size(
 /// up to its conversion to RGB, which is [`Picture::to_rgb`] with [`crate::Alpha::Drop`].
 ///
 /// # Errors
-/// When a side would become 0.
+/// When a side would become 0, or the picture larger than 178,956,970 pixels.
 pub fn bound_pixels(
     picture: &Picture,
     min_pixels: Option<u64>,
@@ -116,6 +126,17 @@ mod tests {
         assert!(smart_resize(1, 200, 28, 3136, 1_003_520).is_ok());
         assert!(matches!(smart_resize(0, 9, 28, 0, 9), Err(VisionError::EmptyPicture { .. })));
         assert!(matches!(smart_resize(3, 90, 28, 0, 100_000), Err(VisionError::EmptyResize { .. })));
+    }
+
+    #[test]
+    fn nothing_is_enlarged_without_bound() {
+        for (factor, min) in [(28, u64::MAX), (28, 1 << 30), (1 << 20, 1), (1 << 62, 1)] {
+            let error = smart_resize(30, 40, factor, min, u64::MAX).unwrap_err();
+            assert!(matches!(error, VisionError::HugeResize { width: 40, height: 30, .. }), "{error}");
+        }
+        let error = bounded_size((4, 3), Some(1 << 40), None).unwrap_err().to_string();
+        assert!(error.starts_with("picture of 4x3 would be resized to 1210") && error.contains("178956970"), "{error}");
+        assert!(bounded_size((4, 3), Some(1 << 20), None).is_ok());
     }
 
     #[test]

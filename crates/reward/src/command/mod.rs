@@ -25,6 +25,11 @@ use process::{Ended, Process};
 /// The longest piece of a wrong reply that a message shows, in characters.
 const LONGEST_QUOTE: usize = 300;
 
+/// The most copies of a program.
+const MOST_WORKERS: usize = 1024;
+/// The longest limit: three years, which the clock can still count.
+const MOST_SECONDS: f64 = 1e8;
+
 /// `kind = "command"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +42,7 @@ pub struct CommandConfig {
     /// Variables added to its environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
-    /// How many copies run. Default: 1.
+    /// How many copies run, at most 1024. Default: 1.
     #[serde(default = "one")]
     pub workers: usize,
     /// The longest it may take for one item, in seconds. Default: 10.
@@ -73,15 +78,19 @@ fn highest() -> f32 {
 impl CommandConfig {
     /// What is wrong with the settings, if anything is.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).is_ok();
+        let seconds = |seconds: f64| (0.0..=MOST_SECONDS).contains(&seconds);
         if self.command.first().is_none_or(String::is_empty) {
             Some("`command` must name a program, such as [\"python3\", \"judge.py\"]".to_owned())
-        } else if self.workers == 0 {
-            Some("`workers` must be at least 1, found 0".to_owned())
+        } else if !(1..=MOST_WORKERS).contains(&self.workers) {
+            Some(format!("`workers` must be from 1 to {MOST_WORKERS}, found {}", self.workers))
         } else if !seconds(self.timeout_seconds) || self.timeout_seconds == 0.0 {
-            Some(format!("`timeout_seconds` must be a number of seconds above 0, found {}", self.timeout_seconds))
+            let found = self.timeout_seconds;
+            Some(format!(
+                "`timeout_seconds` must be a number of seconds above 0 and at most {MOST_SECONDS}, found {found}"
+            ))
         } else if !seconds(self.start_seconds) {
-            Some(format!("`start_seconds` must be a number of seconds, found {}", self.start_seconds))
+            let found = self.start_seconds;
+            Some(format!("`start_seconds` must be a number of seconds from 0 to {MOST_SECONDS}, found {found}"))
         } else if !(self.lowest.is_finite() && self.highest.is_finite() && self.lowest < self.highest) {
             Some(format!("`lowest` must be below `highest`, found {} and {}", self.lowest, self.highest))
         } else {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use crate::error::RewardError;
 
 /// A longer line is cut; it cannot be a reply.
 const LONGEST_LINE: u64 = 1 << 20;
+/// Lines that nobody has asked for yet. A program that says more has to wait, so that it cannot fill the memory.
+const WAITING_LINES: usize = 4;
 /// How much of stderr is kept, in bytes.
 const STDERR_TAIL: usize = 2048;
 /// How long an ended program's exit status and last words are waited for.
@@ -38,7 +40,7 @@ impl Process {
     pub(super) fn start(config: &CommandConfig) -> Result<Self, RewardError> {
         let mut child = spawn(config)?;
         let (requests, to_write) = channel();
-        let (to_read, replies) = channel();
+        let (to_read, replies) = sync_channel(WAITING_LINES);
         let stderr = Arc::new(Tail::default());
         if let Some(stdin) = child.stdin.take() {
             thread::spawn(move || write_lines(stdin, &to_write));
@@ -150,7 +152,7 @@ fn write_lines(mut stdin: ChildStdin, lines: &Receiver<String>) {
 }
 
 /// Hands on what the program says, line by line, empty ones left out.
-fn read_lines(stdout: ChildStdout, lines: &Sender<String>) {
+fn read_lines(stdout: ChildStdout, lines: &SyncSender<String>) {
     let mut stdout = BufReader::new(stdout);
     loop {
         let mut line = Vec::new();

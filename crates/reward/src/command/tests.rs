@@ -120,11 +120,46 @@ fn nonsense_is_shown() {
         (r#"echo "{\"id\":$id}";"#, "missing field `score`"),
         (r#"echo "{\"id\":99,\"score\":1}";"#, "answered request 99 instead of"),
         (r#"echo "{\"id\":$id,\"score\":2}";"#, "answered a score outside of 0 to 1"),
+        (r#"echo "{\"id\":$id,\"score\":NaN}";"#, "expected value"),
+        (r#"echo "{\"id\":$id,\"score\":1e39}";"#, "answered a score outside of 0 to 1"),
+        (r#"echo "{\"id\":$id,\"score\":1e999}";"#, "number out of range"),
+        (r#"echo "{\"id\":$id,\"score\":[1,0]}";"#, "invalid type: sequence"),
+        (r#"echo "{\"id\":$id,\"score\":1,\"score\":0}";"#, "duplicate field `score`"),
+        (r#"echo "{\"id\":$id,\"score\":1}{\"id\":$id,\"score\":1}";"#, "trailing characters"),
+        (r#"printf '\377\376\n';"#, "expected value"),
+        (r#"head -c 3000000 /dev/zero | tr '\0' '[';"#, "got: [[["),
         (r#"echo "{\"id\":$id,\"score\":\"good\"}";"#, "got: {\"id\":0,\"score\":\"good\"}"),
     ] {
         let error = judge(body).verify(&item("", "row 7")).expect_err(body).to_string();
         assert!(error.starts_with("row 7: ") && error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_reply_too_many_is_the_next_requests_fault() {
+    let command = judge(&format!("{ANSWER} {ANSWER}"));
+    assert_eq!(command.verify(&item("right", "row 1")).ok(), Some(1.0));
+    let error = command.verify(&item("wrong", "row 2")).expect_err("one reply is left over").to_string();
+    assert!(error.starts_with("row 2: ") && error.contains("answered request 0 instead of 1"), "{error}");
+    assert_eq!(command.verify(&item("half", "row 3")).ok(), Some(0.5));
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let complaint = |change: fn(&mut CommandConfig)| {
+        let mut config = config("exit 1");
+        change(&mut config);
+        config.complaint().expect("a complaint")
+    };
+    // The clock cannot count so far, and no memory holds so many seats.
+    assert!(complaint(|config| config.timeout_seconds = 1e18).contains("at most 100000000, found 1000000000000000000"));
+    assert!(complaint(|config| config.timeout_seconds = f64::NAN).contains("found NaN"));
+    assert!(complaint(|config| config.start_seconds = 1e19).starts_with("`start_seconds` must be"));
+    assert_eq!(
+        complaint(|config| config.workers = usize::MAX),
+        format!("`workers` must be from 1 to 1024, found {}", usize::MAX)
+    );
+    assert!(complaint(|config| config.workers = 0).contains("found 0"));
 }
 
 #[test]

@@ -117,6 +117,10 @@ mod tests {
         assert!(equal("401x", &vec!["x"; 401].join("+")));
         let nested = format!("{}x{}", "sqrt(".repeat(150), ")".repeat(150));
         assert!(!equal("x", &nested));
+        // The name of each power holds the one inside it, in quotes that are escaped once more.
+        let powers = |times: usize| format!("{}x{}", "(".repeat(times), ")**.5".repeat(times));
+        assert!(equal(&powers(2), &powers(2)));
+        assert!(!equal("x", &powers(40)));
         let fractions = format!("{}x{}", "1/(1+".repeat(90), ")".repeat(90));
         assert!(!equal("x", &fractions));
     }

@@ -1,5 +1,7 @@
 //! The normal form of an expression, exactly.
 
+use std::fmt::Write;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
@@ -15,6 +17,9 @@ const MOST_WORK: usize = 30_000;
 const LARGEST_EXPONENT: i64 = 1000;
 /// Divisors tried when a number under a root is factored.
 const LARGEST_DIVISOR: u64 = 20_000;
+
+/// The longest name of a power with a decimal exponent, in bytes.
+const LONGEST_NAME: usize = 8192;
 
 /// Why there is no normal form.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,7 +91,7 @@ fn power(base: &Expression, exponent: &Expression, budget: &mut Budget) -> Resul
             let value = value.to_f64().powf(exponent);
             if value.is_finite() { Ok(Fraction::number(Number::Float(value))) } else { Err(Stop::TooLarge) }
         }
-        (Some(Number::Float(exponent)), None) => Ok(Fraction::atom(Atom::Power(format!("{base:?}^{exponent}")))),
+        (Some(Number::Float(exponent)), None) => Ok(Fraction::atom(written(&base, exponent)?)),
         (Some(value), _) => match value.as_small_integer() {
             Some(exponent) if exponent.abs() <= LARGEST_EXPONENT => {
                 let power = base.power(exponent.unsigned_abs() as u32, budget)?;
@@ -97,6 +102,29 @@ fn power(base: &Expression, exponent: &Expression, budget: &mut Budget) -> Resul
             None => Err(Stop::NoNormalForm),
         },
         (None, _) => Err(Stop::NoNormalForm),
+    }
+}
+
+/// A power by what it is written as.
+///
+/// # Errors
+/// When that is long: each power inside another would make it several times as long.
+fn written(base: &Fraction, exponent: f64) -> Result<Atom, Stop> {
+    let mut name = Name(String::new());
+    write!(name, "{base:?}^{exponent}").map_err(|_| Stop::TooLarge)?;
+    Ok(Atom::Power(name.0.into()))
+}
+
+/// A text that refuses to become longer than [`LONGEST_NAME`].
+struct Name(String);
+
+impl Write for Name {
+    fn write_str(&mut self, piece: &str) -> std::fmt::Result {
+        if self.0.len() + piece.len() > LONGEST_NAME {
+            return Err(std::fmt::Error);
+        }
+        self.0.push_str(piece);
+        Ok(())
     }
 }
 

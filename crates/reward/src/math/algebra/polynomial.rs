@@ -1,6 +1,7 @@
 //! Polynomials with exact coefficients in symbols, pi and square roots of primes.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use num_bigint::BigInt;
 
@@ -15,7 +16,7 @@ pub(super) enum Atom {
     Pi,
     Symbol(String),
     /// A power with a decimal exponent, by what it is written as: to sympy `x^2.0` is not `x^2`.
-    Power(String),
+    Power(Rc<str>),
 }
 
 /// Atoms with their exponents, in order; a root's exponent is 1, because its square is a number.

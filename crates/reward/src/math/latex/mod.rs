@@ -11,6 +11,9 @@ mod text;
 /// Groups nested deeper than this are not read; the reference's recursion ends a little later.
 const DEEPEST: usize = 150;
 
+/// Longer sources, in characters, are not read: they are no final answer.
+const LONGEST: usize = 20_000;
+
 /// LaTeX that the reference cannot read; it then keeps the source.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unreadable;
@@ -27,7 +30,10 @@ pub(crate) fn to_expression(latex: &str) -> Option<String> {
 }
 
 fn to_text(latex: &str) -> Result<String, Unreadable> {
-    let source: Vec<char> = latex.chars().collect();
+    let source: Vec<char> = latex.chars().take(LONGEST + 1).collect();
+    if source.len() > LONGEST {
+        return Err(Unreadable);
+    }
     text::render(&nodes::parse(&source)?, false)
 }
 
@@ -77,6 +83,36 @@ mod tests {
         assert!(to_text("\\sqrt").is_err());
         assert!(to_text(&"{".repeat(10_000)).is_err());
         assert!(to_text("\\begin{pmatrix}\\end{pmatrix}").is_err());
+    }
+
+    #[test]
+    fn missing_arguments_are_not_looked_for_again_and_again() {
+        // Each of these doubles the work of the next when its last argument is missing.
+        for piece in ["\\frac{", "\\sqrt[", "\\frac{\\sqrt[", "\\footnote["] {
+            assert!(to_text(&piece.repeat(100)).is_err(), "{piece}");
+        }
+        assert_eq!(to_text(&"\\frac{".repeat(2)).as_deref(), Ok("%s/%s%s/%s"));
+        let fractions = "\\frac{1}{2}".repeat(1500);
+        assert_eq!(to_text(&fractions).map(|text| text.len()), Ok(4500));
+        assert!(to_text(&"x".repeat(20_001)).is_err());
+    }
+
+    #[test]
+    fn a_matrix_is_not_padded_without_bound() {
+        let matrix = |cells: &str| format!("\\begin{{pmatrix}}{cells}\\end{{pmatrix}}");
+        let wide = matrix(&format!("{}&1", "x".repeat(10_000)));
+        assert_eq!(to_text(&wide).map(|text| text.len()), Ok(20_005));
+        assert!(to_text(&matrix(&format!("{}{}", "x".repeat(10_000), "&1".repeat(1000)))).is_err());
+        // Nested displays are indented line by line, which can make a cell wider than a format's width may be.
+        let lines = format!("{}{}{}", "\\[a".repeat(100), "a\n\n".repeat(60), "\\]".repeat(100));
+        assert!(to_text(&matrix(&lines)).is_ok());
+    }
+
+    #[test]
+    fn accents_do_not_double_without_bound() {
+        let accents = |times: usize| format!("{}xy{}", "\\vec{".repeat(times), "}".repeat(times));
+        assert_eq!(to_text(&accents(3)).map(|text| text.chars().count()), Ok(16));
+        assert!(to_text(&accents(100)).is_err());
     }
 
     #[test]

@@ -19,12 +19,17 @@ pub(super) enum Node {
 /// Characters that stand for something else, the longest first.
 const SPECIALS: [&str; 8] = ["---", "--", "``", "''", "!`", "?`", "&", "~"];
 
+/// How often each character may be read, and what may be read on top. A macro whose arguments are missing is read again
+/// without them, and so is every other one inside; the work would double with each.
+const READINGS: usize = 16;
+const MORE_READINGS: usize = 1000;
+
 /// Reads a whole source.
 ///
 /// # Errors
-/// When it is nested too deeply.
+/// When it is nested too deeply, or read too often.
 pub(super) fn parse(source: &[char]) -> Result<Vec<Node>, Unreadable> {
-    let mut reader = Reader { source, at: 0, depth: 0 };
+    let mut reader = Reader { source, at: 0, depth: 0, readings: READINGS * source.len() + MORE_READINGS };
     reader.nodes(&End::Source)
 }
 
@@ -62,6 +67,8 @@ struct Reader<'a> {
     source: &'a [char],
     at: usize,
     depth: usize,
+    /// How many tokens may still be read.
+    readings: usize,
 }
 
 impl Reader<'_> {
@@ -152,6 +159,11 @@ impl Reader<'_> {
         (!name.is_empty() && self.source.get(close) == Some(&'}')).then_some((name, close + 1))
     }
 
+    fn spend(&mut self) -> Result<(), Unreadable> {
+        self.readings = self.readings.checked_sub(1).ok_or(Unreadable)?;
+        Ok(())
+    }
+
     fn nodes(&mut self, end: &End) -> Result<Vec<Node>, Unreadable> {
         if self.depth >= DEEPEST {
             return Err(Unreadable);
@@ -160,6 +172,7 @@ impl Reader<'_> {
         let mut nodes = Vec::new();
         let mut characters = String::new();
         loop {
+            self.spend()?;
             let token = match self.token(self.at, matches!(end, End::Closing(']')), true) {
                 Ok(token) => token,
                 Err(space) => {
@@ -275,6 +288,7 @@ impl Reader<'_> {
     /// One required argument: a group, or the next single token. `None` at the end of the source.
     fn expression(&mut self) -> Result<Option<Node>, Unreadable> {
         loop {
+            self.spend()?;
             let Ok(token) = self.token(self.at, false, false) else { return Ok(None) };
             let before = token.start;
             self.at = token.end;

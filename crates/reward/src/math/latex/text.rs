@@ -7,12 +7,23 @@ use super::macros::{self, Alphabet, Writing};
 use super::nodes::Node;
 use crate::math::python;
 
+/// The longest text that is written, in bytes. A matrix's cells are all as wide as the widest, displays inside one another
+/// are indented again and again, and an accent on an accented letter may stand on each of the two.
+const LONGEST: usize = 1 << 17;
+
 /// The text of a list of nodes. Inside a formula, white space between two constructs is dropped.
 ///
 /// # Errors
-/// For what the reference fails on: a root without an argument, an empty matrix.
+/// For what the reference fails on: a root without an argument, an empty matrix; and for a text that becomes too long.
 pub(super) fn render(nodes: &[Node], formula: bool) -> Result<String, Unreadable> {
-    nodes.iter().map(|node| render_node(node, formula)).collect()
+    let mut text = String::new();
+    for node in nodes {
+        text.push_str(&render_node(node, formula)?);
+        if text.len() > LONGEST {
+            return Err(Unreadable);
+        }
+    }
+    Ok(text)
 }
 
 fn render_node(node: &Node, formula: bool) -> Result<String, Unreadable> {
@@ -118,8 +129,12 @@ fn matrix(body: &[Node], formula: bool) -> Result<String, Unreadable> {
         rows.push(cells.map(|cell| Ok(python::strip(&render(cell, formula)?).to_owned())).collect::<Result<_, _>>()?);
     }
     let width = rows.iter().flatten().map(|cell| cell.chars().count()).max().ok_or(Unreadable)?;
-    let lines: Vec<String> =
-        rows.iter().map(|row| row.iter().map(|cell| format!("{cell:>width$}")).collect::<Vec<_>>().join(" ")).collect();
+    if width.saturating_mul(rows.iter().map(Vec::len).sum()) > LONGEST {
+        return Err(Unreadable);
+    }
+    // A width in `format!` has 16 bits.
+    let padded = |cell: &String| " ".repeat(width - cell.chars().count()) + cell;
+    let lines: Vec<String> = rows.iter().map(|row| row.iter().map(padded).collect::<Vec<_>>().join(" ")).collect();
     Ok(format!("[ {} ]", lines.join("; ")))
 }
 
