@@ -53,6 +53,18 @@ impl Bad {
         }
     }
 
+    /// The earlier run once more, to be changed.
+    fn copy(&self) -> PathBuf {
+        let copy = self.path().join("copy");
+        let _ = std::fs::remove_dir_all(&copy);
+        for (file, bytes) in &self.run {
+            let path = copy.join(file);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, bytes).expect("writes");
+        }
+        copy
+    }
+
     /// The warm checkpoint under another name, to be damaged.
     fn checkpoint(&self, name: &str) -> PathBuf {
         let folder = self.path().join(name);
@@ -375,18 +387,15 @@ fn runs_that_cannot_go_on() {
     bad.refuses(
         "train",
         "trainer.run_dir=earlier trainer.steps=6 --resume",
-        &["a run of 4 steps", "has 6", "trainer.steps = 4"],
+        &["trainer.steps: was 4, is 6", "validation.every: was 0, is 3", "--allow-change trainer.steps"],
     );
     bad.refuses("train", &format!("{EARLIER} trainer.run_dir=earlier"), &["earlier holds a run already", "--resume"]);
     // a state that was cut short is named, and not taken for an empty one
-    let state = bad.path().join("copy/checkpoints/step-000002/trainer.safetensors");
-    for (file, bytes) in &bad.run {
-        let path = bad.path().join("copy").join(file);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, bytes).expect("writes");
-    }
+    let copy = bad.copy();
+    let state = copy.join("checkpoints/step-000002/trainer.safetensors");
     std::fs::write(&state, &std::fs::read(&state).expect("reads")[..1000]).expect("writes");
-    bad.refuses("train", &format!("{EARLIER} trainer.run_dir=copy --resume"), &["step-000002/trainer.safetensors"]);
+    let words = ["none of its 1 checkpoints is whole", "step-000002/trainer.safetensors", "found 1000"];
+    bad.refuses("train", &format!("{EARLIER} trainer.run_dir=copy --resume"), &words);
     // and after all that, the earlier run goes on to its end as if nothing had been
     bad.place.run("train", &format!("{EARLIER} trainer.run_dir=earlier --resume")).well();
     bad.place.run("train", &format!("{EARLIER} trainer.run_dir=whole")).well();
@@ -419,19 +428,17 @@ fn verifiers_that_fail() {
         let start = std::time::Instant::now();
         refused(&bad.place.percept(&["train", &file, "--set", "validation.every=0", "--set", &fresh]), words);
         assert!(start.elapsed().as_secs() < 60, "{name}: the program hung with its verifier");
-        // the run that a failing verifier was given to goes on from where it was
-        let resumed = [
-            "train",
-            &file,
-            "--resume",
-            "--set",
-            "validation.every=0",
-            "--set",
-            "trainer.steps=4",
-            "--set",
-            "trainer.run_dir=earlier",
-        ];
-        refused(&bad.place.percept(&resumed), words);
+        // the run that a failing verifier was given to keeps what it had
+        let copy = bad.copy();
+        let sets = ["validation.every=0", "trainer.steps=4", "trainer.run_dir=copy"];
+        let flags = ["train", &file, "--resume", "--allow-change", "reward"];
+        let resumed: Vec<&str> = flags.into_iter().chain(sets.into_iter().flat_map(|set| ["--set", set])).collect();
+        let said = bad.place.percept(&resumed);
+        let accepted = said.err.lines().filter(|line| line.starts_with("accepted: reward.verifiers: was ")).count();
+        assert_eq!(accepted, 1, "{}", said.err);
+        let err = said.err.lines().filter(|line| !line.starts_with("accepted: ")).collect::<Vec<_>>().join("\n");
+        refused(&Said { err, ..said }, words);
+        assert_same_files(&bad.path().join("earlier/checkpoints"), &copy.join("checkpoints"));
         bad.nothing_is_lost();
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod device;
+mod faults;
 mod gradients;
 mod init;
 mod looking;
@@ -12,6 +13,7 @@ mod portability;
 mod program;
 mod recompute;
 mod reference;
+mod resume;
 mod runs;
 mod shared_prefix;
 mod tidy;

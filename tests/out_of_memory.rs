@@ -141,6 +141,13 @@ fn settings(run_dir: &Path, micro_tokens: usize) -> Settings {
         checkpoint_every: 1,
         keep_last: 0,
         keep_best: false,
+        may_change_length: false,
+        watch: percept_trainer::WatchSettings {
+            on_incident: percept_trainer::OnIncident::Stop,
+            log_ratio_limit: 10.0,
+            collapse_window: 10,
+        },
+        deadline_seconds: 0,
         max_nonfinite_updates: 1,
         samples_per_step: 0,
         pictures_per_step: 0,
@@ -189,6 +196,7 @@ fn train(folder: &Path, micro_tokens: usize, tokens: usize, rows: usize) -> Done
         save: &|_, _| Ok(()),
         interrupt: &AtomicBool::new(false),
         report: &mut |_, step| metrics.push(step.clone()),
+        pulse: percept_trainer::Pulse::default(),
     }
     .run(None);
     Done { outcome, metrics, max_rows: sampler.max_rows }
@@ -198,7 +206,7 @@ fn weights(folder: &Path) -> Vec<Vec<f32>> {
     let mut policy = policy(&Device::flex().autodiff(), 1);
     let settings = settings(folder, 1).optimizer;
     let mut optimizer = percept_trainer::Optimizer::new(&policy, settings);
-    let latest = find_resume(folder).expect("a checkpoint");
+    let latest = find_resume(folder).expect("a checkpoint").folder;
     let state: State =
         percept_trainer::Checkpoint::read(&latest, &mut policy, &mut optimizer).expect("a state that can be read");
     assert_eq!(state.step, 3);
@@ -217,7 +225,7 @@ fn a_step_without_room_is_done_again_in_smaller_portions() {
     assert_eq!(sizes, [64.0; 3]);
     // what fits is known to a run that goes on
     let state =
-        std::fs::read(find_resume(&cramped).expect("a checkpoint").join("trainer.safetensors")).expect("a file");
+        std::fs::read(find_resume(&cramped).expect("a checkpoint").folder.join("trainer.safetensors")).expect("a file");
     assert!(String::from_utf8_lossy(&state).contains(r#"\"micro_tokens\":64"#), "the state tells what fits");
     let expected = train(&roomy, 64, usize::MAX, 4);
     expected.outcome.expect("a run with room");

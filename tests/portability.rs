@@ -100,7 +100,7 @@ fn a_run_goes_on_on_another_backend() {
                     .is_some_and(|latest| latest.as_str() >= "checkpoints/step-000001")
             });
             running.kill();
-            place.run("train", &format!("{} --resume", device(second))).well();
+            place.run("train", &format!("{} --resume --allow-change=device", device(second))).well();
             let steps = lines(&place.path().join(name).join("metrics.jsonl"));
             assert_eq!(steps.len(), 3, "{name}: steps");
             for step in &steps {

@@ -57,6 +57,24 @@ impl Running {
         assert_eq!(status.code(), None, "the command was to be killed, and had ended: give it more to do");
     }
 
+    /// Whether it has not ended yet.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
+    /// Ends it as a power cut would, unless it has ended well.
+    pub fn kill_if_it_runs(mut self) -> bool {
+        self.child.kill().expect("a child");
+        let status = self.child.wait().expect("a child");
+        assert!(status.code().is_none_or(|code| code == 0), "the command failed: {}", text(&mut self.err));
+        status.code().is_none()
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn end_well(self) {
+        self.end().well();
+    }
+
     /// Sends it Ctrl-C.
     #[cfg(unix)]
     pub fn interrupt(&self) {
@@ -238,6 +256,11 @@ impl Place {
     /// `percept COMMAND run.toml --set ...`; the sets stand in one text, separated by spaces.
     pub fn run(&self, command: &str, sets: &str) -> Said {
         self.percept(&run_arguments(command, sets))
+    }
+
+    /// The same with variables in the environment.
+    pub fn run_with(&self, command: &str, sets: &str, variables: &[(&str, &str)]) -> Said {
+        self.percept_with(&run_arguments(command, sets), variables)
     }
 
     pub fn start_run(&self, command: &str, sets: &str) -> Running {

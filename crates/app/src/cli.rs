@@ -1,7 +1,10 @@
 //! Commands and their flags.
 
+use crate::beginning::Wish;
 use crate::device::DeviceFlag;
-use crate::{App, bench, check, device, evaluate, import, init, look, plan, quickstart, sample, task, train};
+use crate::{
+    App, bench, check, device, evaluate, fork, import, init, look, plan, quickstart, replay, sample, task, train,
+};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +25,10 @@ enum Command {
     Train(RunArguments),
     /// Predict how much memory and time a run takes, before any weight is read; exit code 2 when it does not fit
     Plan(plan::Arguments),
+    /// Do an update again that the flight recorder kept, on any device; exit code 1 when it goes wrong again
+    Replay(replay::Arguments),
+    /// Start a new run from a step of an old one, with changes
+    Fork(fork::Arguments),
     /// Warm a checkpoint up by cross-entropy on worked solutions
     Sft(RunArguments),
     /// Measure a checkpoint on a data set: avg@k and pass@k
@@ -58,12 +65,21 @@ pub(crate) struct RunArguments {
     pub(crate) sets: Vec<String>,
     #[command(flatten)]
     pub(crate) device: DeviceFlag,
-    /// Go on from the run's latest checkpoint
+    /// Go on from the run's newest whole checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Accept that a key, or all keys of a section, or the files behind one, are not what the run began with (repeatable)
+    #[arg(long, value_name = "SECTION.KEY")]
+    pub(crate) allow_change: Vec<String>,
     /// Resolve and check everything, print the batch numbers, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+impl RunArguments {
+    pub(crate) fn wish(&self) -> Wish<'_> {
+        Wish { resume: self.resume, allowed: &self.allow_change }
+    }
 }
 
 /// Carries out the command line.
@@ -73,6 +89,8 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Quickstart(arguments) => quickstart::run(app, &arguments)?,
         Command::Train(arguments) => return train::train(app, &arguments),
         Command::Plan(arguments) => return plan::run(app, &arguments),
+        Command::Replay(arguments) => return replay::run(app, &arguments),
+        Command::Fork(arguments) => return fork::run(app, &arguments),
         Command::Sft(arguments) => return train::sft(app, &arguments),
         Command::Eval(arguments) => evaluate::run(app, &arguments)?,
         Command::Sample(arguments) => sample::run(&arguments)?,

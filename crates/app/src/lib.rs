@@ -2,22 +2,26 @@
 //!
 //! A program of a researcher's own calls [`App::run`] with what it adds: `App::default().objective("mine", ...)`.
 
+mod beginning;
 mod bench;
 pub mod check;
 mod cli;
 mod cost;
 pub mod device;
 mod evaluate;
+mod fork;
 mod grading;
 mod hardware;
 mod import;
 mod init;
 mod look;
 mod messages;
+mod notices;
 mod objectives;
 mod parts;
 mod plan;
 mod quickstart;
+mod replay;
 mod report;
 mod sample;
 mod source;
@@ -64,6 +68,7 @@ impl App {
     /// Reads the command line and carries it out; errors go to standard error, once, in words.
     pub fn run(self) -> ExitCode {
         messages::quiet_panics();
+        notices::install();
         match cli::dispatch(&self) {
             Ok(code) => code,
             Err(error) => {

@@ -18,7 +18,8 @@ use percept_ops::MomentType;
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
 use percept_trainer::{
-    KeptWeights, OptimizerSettings, Reference, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings,
+    KeptWeights, OnIncident, OptimizerSettings, Reference, RolloutSettings, SavePolicy, Settings, TrainError,
+    ValidationSettings, WatchSettings,
 };
 use percept_vision::{CorruptionConfig, Limits, Preprocessor};
 use percept_weights::Dtype;
@@ -256,6 +257,17 @@ impl Parts {
             checkpoint_every: trainer.checkpoint_every as u64,
             keep_last: trainer.keep_last,
             keep_best: trainer.keep_best,
+            may_change_length: false,
+            watch: WatchSettings {
+                on_incident: match trainer.on_incident {
+                    percept_config::OnIncident::Stop => OnIncident::Stop,
+                    percept_config::OnIncident::Record => OnIncident::Record,
+                    percept_config::OnIncident::Ignore => OnIncident::Ignore,
+                },
+                log_ratio_limit: trainer.log_ratio_limit,
+                collapse_window: trainer.collapse_window,
+            },
+            deadline_seconds: trainer.deadline_seconds,
             max_nonfinite_updates: trainer.max_nonfinite_updates,
             samples_per_step: trainer.samples_per_step,
             pictures_per_step: trainer.pictures_per_step,

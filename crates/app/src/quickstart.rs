@@ -70,6 +70,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<()> {
         sets: Vec::new(),
         device: DeviceFlag::default(),
         resume: false,
+        allow_change: Vec::new(),
         dry_run: false,
     };
     println!("   $ percept sft {}", config.display());

@@ -127,6 +127,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The files that the rows are in.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.data.files().map(|(path, _)| path)
+    }
+
     /// Checks every row: pictures decode, placeholders match them, the prompt is not too long.
     ///
     /// # Errors

@@ -1,19 +1,21 @@
 //! `percept train` and `percept sft`.
 
 use crate::App;
+use crate::beginning::{Inputs, begin, inputs};
 use crate::cli::RunArguments;
+use crate::grading::RubricGrader;
 use crate::parts::{Parts, optimizer};
 use crate::report::Table;
-use anyhow::{Context, ensure};
+use crate::source::Source;
+use anyhow::ensure;
 use percept_config::{BatchPlan, RunConfig, SftPlan};
 use percept_core::{Objective, Weights};
 use percept_rollout::InProcess;
-use percept_trainer::{Outcome, Run, SftRun, SftSettings, TaskSource, find_resume};
-use percept_weights::write_atomically;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use percept_trainer::{Beat, Grader, Outcome, Pulse, Run, SftRun, SftSettings, TaskSource, Watched};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
@@ -28,20 +30,40 @@ fn catch_interrupts() {
     });
 }
 
-/// The run directory: fresh for a new run, with a checkpoint for one that is resumed. Gives the checkpoint.
-fn prepare(run_dir: &Path, run: &RunConfig, resume: bool) -> anyhow::Result<Option<PathBuf>> {
-    if resume {
-        return Ok(Some(find_resume(run_dir)?));
-    }
-    ensure!(
-        !run_dir.join("latest").exists(),
-        "{} holds a run already: go on with --resume, or choose another directory with --set trainer.run_dir=...",
-        run_dir.display()
-    );
-    std::fs::create_dir_all(run_dir).with_context(|| format!("{}: cannot be made", run_dir.display()))?;
-    let text = run.to_toml()?;
-    write_atomically(run_dir.join("config.toml"), |file| file.write_all(text.as_bytes()))?;
-    Ok(None)
+/// Hashes of what a run reads: the model, its reference, the rows.
+fn inputs_of(run: &RunConfig, train: &Source, validation: Option<&Source>) -> anyhow::Result<Inputs> {
+    let rows = |source: &Source| source.files().map(Path::to_owned).collect::<Vec<_>>();
+    let model = [("model.checkpoint", &run.model.checkpoint), ("model.reference", &run.model.reference)];
+    let model = model.into_iter().map(|(key, folder)| (key, vec![folder.clone()]));
+    let data = [("data.train", rows(train)), ("data.validation", validation.map(rows).unwrap_or_default())];
+    inputs(model.chain(data))
+}
+
+/// Watches the parts of a run: one that lasts tells what it waits for.
+fn watch(run: &RunConfig, grader: &RubricGrader) -> (Pulse, Watched) {
+    let pulse = Pulse::default();
+    let deadline = run.trainer.deadline_seconds;
+    let rollout = &run.rollout;
+    let (rows, verifiers) = (rollout.prompts_per_step * rollout.responses_per_prompt, grader.names().join(", "));
+    let (tokens, folder) = (rollout.max_new_tokens, run.trainer.run_dir.display().to_string());
+    let tell = move |beat: &Beat| {
+        let waits = match beat.phase {
+            "data" => "rows are being read, and their pictures decoded and cut into patches".to_owned(),
+            "rollout" => format!("{rows} responses of up to {tokens} tokens are being sampled"),
+            "reward" => format!("verifiers are at work: {verifiers}"),
+            "reference" | "corrupted" | "behavior" => "responses are being scored".to_owned(),
+            "update" => "gradients are being computed".to_owned(),
+            "validation" => "the policy is being measured on data.validation".to_owned(),
+            "checkpoint" => format!("a checkpoint is being written to {folder}"),
+            other => other.to_owned(),
+        };
+        let Beat { step, phase, seconds } = beat;
+        tracing::warn!(
+            "step {step}: {phase} has lasted {seconds:.0} s, longer than {deadline} s (trainer.deadline_seconds): {waits}"
+        );
+    };
+    let watched = pulse.watch(Duration::from_secs(deadline), tell);
+    (pulse, watched)
 }
 
 /// Tells how a run ended.
@@ -114,15 +136,18 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         println!("micro-batches of {tokens} tokens");
     }
     let run_dir = &run.trainer.run_dir;
-    let resume = prepare(run_dir, run, arguments.resume)?;
+    let begun = begin(run_dir, run, &inputs_of(run, &source, validation.as_ref())?, arguments.wish())?;
+    let resume = begun.checkpoint;
     let policy = parts.learner(resume.as_deref())?;
     let needs_reference = objective.needs().views.iter().any(|view| view.weights == Weights::Reference);
     let reference = needs_reference.then(|| parts.reference(&*policy)).transpose()?;
     let mut settings = parts.settings(plan.total_steps, policy.vocabulary());
+    settings.may_change_length = begun.may_change_length;
     settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
     catch_interrupts();
+    let (pulse, _watched) = watch(run, &grader);
     let outcome = Run {
         settings: &settings,
         policy,
@@ -135,6 +160,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         save: &*parts.save(),
         interrupt: &INTERRUPT,
         report: &mut |step, metrics| table.report(step, metrics),
+        pulse,
     }
     .run(resume.as_deref());
     table.finish();
@@ -160,9 +186,11 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     }
     crate::check::ensure_checked(&parts.found)?;
     let run_dir = run.trainer.run_dir.join("sft");
-    let resume = prepare(&run_dir, run, arguments.resume)?;
+    let begun = begin(&run_dir, run, &inputs_of(run, &source, validation.as_ref())?, arguments.wish())?;
+    let resume = begun.checkpoint;
     let policy = parts.learner(resume.as_deref())?;
     let mut settings = parts.settings(plan.total_steps, policy.vocabulary());
+    settings.may_change_length = begun.may_change_length;
     settings.run_dir = run_dir;
     settings.optimizer = optimizer(&run.sft.optimizer, run.trainer.seed);
     let steps = SftSettings { steps: plan.total_steps, rows_per_step: run.sft.rows_per_step };
@@ -170,6 +198,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let validates = validation.is_some() && settings.validation.every > 0;
     let mut table = Table::new("warm start", steps.steps, validates, (steps.steps / 20).max(1));
     catch_interrupts();
+    let (pulse, _watched) = watch(run, &grader);
     let outcome = SftRun {
         settings: &settings,
         sft: &steps,
@@ -181,6 +210,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
         save: &*parts.save(),
         interrupt: &INTERRUPT,
         report: &mut |step, metrics| table.report(step, metrics),
+        pulse,
     }
     .run(resume.as_deref());
     table.finish();

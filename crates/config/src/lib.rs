@@ -11,6 +11,7 @@
 
 mod data;
 mod device;
+mod difference;
 pub mod easyr1;
 mod error;
 mod layers;
@@ -29,6 +30,7 @@ mod validate;
 
 pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
 pub use device::{Backend, DeviceConfig, FloatType};
+pub use difference::{Difference, check_key, is_under};
 pub use error::ConfigError;
 pub use model::{LoraConfig, ModelConfig, SaveDtype, SaveLora};
 pub use optimizer::{MomentType, OptimizerConfig, OptimizerKind, Schedule};
@@ -39,4 +41,4 @@ pub use sampling::{RolloutConfig, ValidationConfig};
 pub use section::{kind_of, parse_section, unknown_kind, wrong_value};
 pub use strict::fields_of;
 pub use suggest::nearest;
-pub use trainer::{MicroTokens, Recompute, SftConfig, TrainerConfig};
+pub use trainer::{MicroTokens, OnIncident, Recompute, SftConfig, TrainerConfig};

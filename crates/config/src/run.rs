@@ -180,7 +180,7 @@ fn default_to(table: &mut Table, (section, key): (&str, &str), value: Option<Val
 }
 
 /// The full path of every key that this crate gives a type.
-fn known_keys() -> Vec<String> {
+pub(crate) fn known_keys() -> Vec<String> {
     [
         ("model", fields_of::<ModelConfig>()),
         ("data", fields_of::<DataConfig>()),

@@ -46,6 +46,16 @@ pub struct TrainerConfig {
     pub keep_best: bool,
     /// Updates in a row that may be skipped for a non-finite loss or gradient before the run stops. Default: 3.
     pub max_nonfinite_updates: usize,
+    /// What happens when a loss or gradient is not finite, a gradient is zero although there is something to learn, a ratio of probabilities
+    /// explodes, or the policy seems to game the perception term: `stop` records the update and ends the run with the last good weights;
+    /// `record` records the first of each kind and goes on; `ignore` does neither. Default: `stop`.
+    pub on_incident: OnIncident,
+    /// Largest log of a token's probability over that which it was sampled with that is believed. Default: 10.0.
+    pub log_ratio_limit: f64,
+    /// Steps in each of the two spans whose means are compared for signs that the perception term is gamed. Default: 10; 0 does not look.
+    pub collapse_window: usize,
+    /// Seconds after which a part of a step tells what it waits for, again each time they have passed twice as often. Default: 1800; 0 never.
+    pub deadline_seconds: u64,
     /// Responses written to `samples.jsonl` each step. Default: 16.
     pub samples_per_step: usize,
     /// Prompts of these whose pictures are written, too, whole and masked, as the policy is shown them. Default: 2.
@@ -69,10 +79,24 @@ impl Default for TrainerConfig {
             keep_last: 3,
             keep_best: true,
             max_nonfinite_updates: 3,
+            on_incident: OnIncident::Stop,
+            log_ratio_limit: 10.0,
+            collapse_window: 10,
+            deadline_seconds: 1800,
             samples_per_step: 16,
             pictures_per_step: 2,
         }
     }
+}
+
+/// What a run does when something is wrong with an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnIncident {
+    #[default]
+    Stop,
+    Record,
+    Ignore,
 }
 
 /// How many tokens are computed at once.

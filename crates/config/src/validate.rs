@@ -201,6 +201,8 @@ impl RunConfig {
             }
         }
         self.at_least_one("trainer.max_nonfinite_updates", self.trainer.max_nonfinite_updates as u64)?;
+        let limit = self.trainer.log_ratio_limit;
+        self.in_range("trainer.log_ratio_limit", limit, limit > 0.0, "more than 0")?;
         self.filled("trainer.run_dir", &self.trainer.run_dir.to_string_lossy())?;
         if let Some(threads) = self.device.threads {
             self.at_least_one("device.threads", threads as u64)?;

@@ -104,6 +104,10 @@ pub trait Policy: Send + Sync {
         (scores.clone().inner(), Box::new(WholeGraph { parameters: self.parameters(), scores }))
     }
 
+    /// Computes a group and shows the result of each piece of the model, by the name its weights begin with, in the order they are
+    /// computed: for finding the one that first goes wrong. Without an implementation of its own, a policy shows nothing.
+    fn trace(&self, _group: &ScoringGroup, _see: &mut dyn FnMut(&str, Tensor<2>)) {}
+
     /// A decoder for at most `rows` responses at once, each of at most `tokens` tokens.
     fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_>;
 }

@@ -34,6 +34,28 @@ impl CollectedGroup {
         !self.group.prompt.pictures.is_empty()
     }
 
+    /// The group with one of its responses.
+    pub(crate) fn only(&self, response: usize) -> Self {
+        let one = |values: &[f32]| vec![values[response]];
+        let mut group = self.group.clone();
+        group.responses = vec![group.responses[response].clone()];
+        let numbers = |numbers: &ViewNumbers| ViewNumbers {
+            log_probs: vec![numbers.log_probs[response].clone()],
+            entropies: numbers.entropies.as_ref().map(|entropies| vec![entropies[response].clone()]),
+        };
+        Self {
+            task: self.task.clone(),
+            group,
+            rewards: one(&self.rewards),
+            parts: self.parts.iter().map(|(name, scores)| (name.clone(), one(scores))).collect(),
+            texts: self.texts.get(response).cloned().into_iter().collect(),
+            lengths: vec![self.lengths[response]],
+            advantages: one(&self.advantages),
+            correct: one(&self.correct),
+            views: self.views.iter().map(|(view, own)| (*view, own.as_ref().map(numbers))).collect(),
+        }
+    }
+
     /// The group as it is scored: all its responses, or some.
     pub(crate) fn scoring(&self, image: Image, responses: std::ops::Range<usize>) -> ScoringGroup {
         let responses = self.group.responses[responses].iter().map(|response| response.tokens.clone().into());

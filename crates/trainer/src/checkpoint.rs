@@ -6,7 +6,10 @@ use crate::{SavePolicy, TrainError};
 use burn::tensor::{Tensor, TensorData};
 use percept_core::{Parameter, Policy};
 use percept_ops::{MomentType, Moments, StoredMoment};
-use percept_weights::{StagedFolder, StateFile, StateKind, StateTensor, StateWriter, WeightsError, write_atomically};
+use percept_weights::{
+    StagedFolder, StateFile, StateKind, StateTensor, StateWriter, WeightsError, check_manifest, write_atomically,
+    write_manifest,
+};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -63,14 +66,14 @@ pub struct StagedCheckpoint {
     step: u64,
 }
 
-/// A checkpoint's folder among the others.
-pub(crate) fn name(step: u64) -> String {
+/// The name of a step's checkpoint.
+pub fn step_name(step: u64) -> String {
     format!("step-{step:06}")
 }
 
 impl Checkpoint<'_> {
     fn folder(&self, step: u64) -> PathBuf {
-        self.settings.run_dir.join("checkpoints").join(name(step))
+        self.settings.run_dir.join("checkpoints").join(step_name(step))
     }
 
     /// Writes a checkpoint beside the others; it counts when it is published.
@@ -84,9 +87,21 @@ impl Checkpoint<'_> {
         state: &State,
     ) -> Result<StagedCheckpoint, TrainError> {
         let staged = StagedFolder::create(self.folder(state.step))?;
-        (self.save)(policy, staged.path())?;
-        self.write_state(&staged.path().join(STATE_FILE), policy, optimizer, state)?;
+        self.write_into(staged.path(), policy, optimizer, state)?;
         Ok(StagedCheckpoint { staged, step: state.step })
+    }
+
+    /// Writes the files of a checkpoint into an empty folder.
+    pub(crate) fn write_into(
+        &self,
+        folder: &Path,
+        policy: &dyn Policy,
+        optimizer: &Optimizer,
+        state: &State,
+    ) -> Result<(), TrainError> {
+        (self.save)(policy, folder)?;
+        self.write_state(&folder.join(STATE_FILE), policy, optimizer, state)?;
+        Ok(write_manifest(folder)?)
     }
 
     /// Puts a checkpoint into place, points `latest` (and `best`) at it, and removes old ones.
@@ -100,9 +115,9 @@ impl Checkpoint<'_> {
         let StagedCheckpoint { staged, step } = checkpoint;
         staged.publish()?;
         if is_best && self.settings.keep_best {
-            point(&self.settings.run_dir, "best", &name(step))?;
+            point(&self.settings.run_dir, "best", &step_name(step))?;
         }
-        point(&self.settings.run_dir, "latest", &name(step))?;
+        point(&self.settings.run_dir, "latest", &step_name(step))?;
         self.remove_old()?;
         Ok(self.folder(step))
     }
@@ -119,11 +134,28 @@ impl Checkpoint<'_> {
         if state.step == 0 {
             return error;
         }
-        let is_saved = last_saved.and_then(Path::file_name) == Some(name(state.step).as_ref());
+        let is_saved = last_saved.and_then(Path::file_name) == Some(step_name(state.step).as_ref());
         let save = || self.publish(self.stage(policy, optimizer, state)?, false);
         match if is_saved { Ok(self.folder(state.step)) } else { save() } {
             Ok(_) => TrainError::Stopped { step: state.step, error: Box::new(error) },
             Err(second) => second,
+        }
+    }
+
+    /// Makes `best` name what the state says, after a run was killed between two pointers, or went on from an older checkpoint.
+    pub(crate) fn mend_best(&self, state: &State) -> Result<(), TrainError> {
+        let run_dir = &self.settings.run_dir;
+        let Some(pointed) = read_pointer(run_dir, "best") else { return Ok(()) };
+        let best = state.best.map(|(_, step)| step_name(step));
+        if pointed.file_name().and_then(|name| name.to_str()) == best.as_deref() {
+            return Ok(());
+        }
+        match best.filter(|best| run_dir.join("checkpoints").join(best).is_dir()) {
+            Some(best) => point(run_dir, "best", &best),
+            None => {
+                let path = run_dir.join("best");
+                std::fs::remove_file(&path).map_err(|source| TrainError::File { path, source })
+            }
         }
     }
 
@@ -235,11 +267,7 @@ impl Checkpoint<'_> {
         }
         let folder = self.settings.run_dir.join("checkpoints");
         let failed = |source| TrainError::File { path: folder.clone(), source };
-        let mut names: Vec<String> = std::fs::read_dir(&folder)
-            .map_err(failed)?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with("step-") && name[5..].bytes().all(|byte| byte.is_ascii_digit()))
-            .collect();
+        let mut names = step_folders(&self.settings.run_dir)?;
         names.sort();
         let best = read_pointer(&self.settings.run_dir, "best");
         let old = names.len().saturating_sub(keep);
@@ -261,9 +289,23 @@ fn label(parameter: &Parameter) -> &str {
     &parameter.pieces[0].name
 }
 
-fn point(run_dir: &Path, pointer: &str, name: &str) -> Result<(), TrainError> {
+/// Makes `latest` or `best` of a run directory name one of its checkpoints.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn point(run_dir: &Path, pointer: &str, name: &str) -> Result<(), TrainError> {
     let text = format!("checkpoints/{name}\n");
     Ok(write_atomically(run_dir.join(pointer), |file| file.write_all(text.as_bytes()))?)
+}
+
+/// Where a checkpoint's run was, without its weights.
+///
+/// # Errors
+/// When the state is missing or damaged.
+pub fn read_state(folder: &Path) -> Result<State, TrainError> {
+    let path = folder.join(STATE_FILE);
+    serde_json::from_str(StateFile::open(&path)?.json())
+        .map_err(|error| TrainError::State { path, reason: format!("the trainer's state cannot be read: {error}") })
 }
 
 /// The checkpoint folder that `latest` or `best` of a run directory names.
@@ -272,15 +314,70 @@ pub fn read_pointer(run_dir: &Path, pointer: &str) -> Option<PathBuf> {
     Some(run_dir.join(text.trim()))
 }
 
-/// The checkpoint to resume a run from.
+/// The checkpoint that a run goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    pub folder: PathBuf,
+    /// Newer ones that are not whole, and what is wrong with them.
+    pub skipped: Vec<(PathBuf, String)>,
+}
+
+/// The newest whole checkpoint of a run: what `latest` names, or, where that was damaged or deleted, the one before. One that is
+/// newer than `latest` was not finished as a step, and is taken only when there is no other.
 ///
 /// # Errors
-/// When the run directory has none.
-pub fn find_resume(run_dir: &Path) -> Result<PathBuf, TrainError> {
-    read_pointer(run_dir, "latest").filter(|folder| folder.join(STATE_FILE).is_file()).ok_or_else(|| {
-        TrainError::Settings(format!(
-            "{}: nothing to resume: there is no checkpoint. Start the run without --resume",
-            run_dir.display()
-        ))
-    })
+/// When the run directory has no whole checkpoint.
+pub fn find_resume(run_dir: &Path) -> Result<Resume, TrainError> {
+    let latest = read_pointer(run_dir, "latest");
+    let latest = latest.as_ref().and_then(|folder| folder.file_name()?.to_str());
+    let mut names = step_folders(run_dir).unwrap_or_default();
+    names.sort();
+    let mut candidates: Vec<&str> = names.iter().map(String::as_str).collect();
+    // a pointer to what is not there is told like a damaged checkpoint
+    candidates.extend(latest.filter(|latest| !names.iter().any(|name| name == latest)));
+    candidates.sort_unstable_by_key(|&name| (latest.is_none_or(|latest| name <= latest), name));
+    let mut skipped = Vec::new();
+    for name in candidates.into_iter().rev() {
+        let folder = run_dir.join("checkpoints").join(name);
+        match check_manifest(&folder) {
+            Ok(()) => return Ok(Resume { folder, skipped }),
+            Err(error) => skipped.push((folder, error.to_string())),
+        }
+    }
+    let run = run_dir.display();
+    Err(TrainError::Settings(match skipped.first() {
+        None => format!("{run}: nothing to resume: there is no checkpoint. Start the run without --resume"),
+        Some((_, reason)) => format!(
+            "{run}: nothing to resume: none of its {} checkpoints is whole; the newest: {reason}. Put the file back, or start a new run",
+            skipped.len()
+        ),
+    }))
+}
+
+/// Puts a checkpoint that is not whole out of the way of those to come; what is left of it stays in the run directory.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn set_aside(folder: &Path) -> Result<Option<PathBuf>, TrainError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.with_file_name(format!("damaged-{name}"));
+    let _ = std::fs::remove_dir_all(&aside);
+    let failed = |source| TrainError::File { path: folder.to_owned(), source };
+    std::fs::rename(folder, &aside).map_err(failed)?;
+    Ok(Some(aside))
+}
+
+/// Names of a run's checkpoints, in no order.
+fn step_folders(run_dir: &Path) -> Result<Vec<String>, TrainError> {
+    let folder = run_dir.join("checkpoints");
+    let entries = std::fs::read_dir(&folder).map_err(|source| TrainError::File { path: folder, source })?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_step = |name: &String| {
+        name.strip_prefix("step-")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    Ok(names.filter(is_step).collect())
 }

@@ -1,5 +1,6 @@
 //! What can stop a run.
 
+use crate::incident::Kind;
 use percept_core::SamplerError;
 use percept_weights::WeightsError;
 use std::path::PathBuf;
@@ -28,6 +29,18 @@ pub enum TrainError {
          Lower optimizer.learning_rate, or look at metrics.jsonl for what grew"
     )]
     NotFinite { step: u64, count: usize },
+    /// The flight recorder stopped the run.
+    #[error("step {step}, {}: {}: {words}. {kept}. {}; trainer.on_incident = \"record\" goes on all the same", moment(*update), kind.words(), capital(kind.advice()))]
+    Incident {
+        step: u64,
+        /// From 1; 0 while its responses are sampled.
+        update: usize,
+        kind: Kind,
+        words: String,
+        kept: String,
+        /// Whether the weights are worth keeping.
+        sound: bool,
+    },
     #[error(
         "out of memory with the smallest portions there are: {reason}. `percept plan` tells what needs how much, and the smallest \
          change that makes it fit"
@@ -56,4 +69,14 @@ impl TrainError {
         }
         Self::Seam(text)
     }
+}
+
+/// Which update of a step, from 1; 0 is before the first.
+fn moment(update: usize) -> String {
+    if update == 0 { "sampling".to_owned() } else { format!("update {update}") }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

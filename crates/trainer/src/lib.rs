@@ -7,10 +7,13 @@ mod batch;
 mod checkpoint;
 mod error;
 mod evaluate;
+mod incident;
 mod memory;
 mod metrics;
 mod optimizer;
+mod poison;
 mod portion;
+mod pulse;
 mod refill;
 mod run;
 mod samples;
@@ -22,17 +25,21 @@ mod update;
 mod views;
 
 pub use batch::{Batch, CollectedGroup, ViewNumbers};
-pub use checkpoint::{Checkpoint, StagedCheckpoint, State, find_resume, read_pointer};
+pub use checkpoint::{
+    Checkpoint, Resume, StagedCheckpoint, State, find_resume, point, read_pointer, read_state, set_aside, step_name,
+};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, RowResult, evaluate, pass_at_k};
+pub use incident::{Bundle, Diagnosis, History, Kind, OnIncident, WatchSettings, diagnose};
 pub use memory::peak_rss_mib;
 pub use metrics::{Metrics, MetricsFile};
 pub use optimizer::Optimizer;
 pub use portion::is_out_of_memory;
+pub use pulse::{Beat, Pulse, Watched};
 pub use refill::{Progress as RefillProgress, Refill};
 pub use run::{Outcome, Run};
 pub use seams::{Grade, Grader, SavePolicy, TaskSource};
 pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
 pub use sft::SftRun;
 pub use step::{Collector, Phases, Reference};
-pub use update::{UpdateReport, Updater};
+pub use update::{Moment, Numbers, UpdateReport, Updater};

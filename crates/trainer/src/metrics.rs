@@ -42,6 +42,21 @@ impl Metrics {
     }
 }
 
+/// Numbers of the last steps of a metrics file, oldest first; what cannot be read is left out.
+pub(crate) fn recent(path: &Path, count: usize) -> Vec<Metrics> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(count)..];
+    let numbers = |line: &&str| -> Option<Metrics> {
+        let Value::Object(object) = serde_json::from_str(line).ok()? else { return None };
+        // the measurement before training is no step
+        let is_step = object.get("step").and_then(Value::as_u64).is_some_and(|step| step > 0);
+        let numbers = object.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
+        is_step.then(|| Metrics(numbers.collect()))
+    };
+    last.iter().filter_map(numbers).collect()
+}
+
 /// A file of JSON lines that begin with their step.
 #[derive(Debug)]
 pub struct MetricsFile {
@@ -87,5 +102,13 @@ impl MetricsFile {
     pub fn write_json(&mut self, value: &Value) -> Result<(), TrainError> {
         let line = format!("{value}\n");
         self.file.write_all(line.as_bytes()).map_err(|source| TrainError::File { path: self.path.clone(), source })
+    }
+
+    /// Brings what was written to the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        self.file.sync_data().map_err(|source| TrainError::File { path: self.path.clone(), source })
     }
 }

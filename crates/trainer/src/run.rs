@@ -2,14 +2,16 @@
 
 use crate::checkpoint::{Checkpoint, State};
 use crate::evaluate::{Evaluation, evaluate};
+use crate::incident::Recorder;
 use crate::memory::peak_rss_mib;
-use crate::metrics::{Metrics, MetricsFile};
+use crate::metrics::{Metrics, MetricsFile, recent};
 use crate::optimizer::Optimizer;
+use crate::pulse::Pulse;
 use crate::samples::Samples;
 use crate::settings::Settings;
 use crate::step::{Collector, Phases, Reference};
-use crate::update::Updater;
-use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError};
+use crate::update::{Moment, Updater};
+use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError, poison};
 use percept_core::{Objective, Policy, Progress, Sampler};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +32,8 @@ pub struct Run<'a> {
     pub interrupt: &'a AtomicBool,
     /// Told the metrics of each step.
     pub report: &'a mut dyn FnMut(u64, &Metrics),
+    /// Beats with the parts of a step.
+    pub pulse: Pulse,
 }
 
 /// How a run ended.
@@ -41,7 +45,7 @@ pub struct Outcome {
     pub best: Option<(f64, u64)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Trains to the last step, from the beginning or from a checkpoint.
     ///
     /// # Errors
@@ -52,12 +56,15 @@ impl Run<'_> {
         let mut state = State { kind: "train".to_owned(), total_steps: settings.steps, ..State::default() };
         if let Some(folder) = resume {
             state = Checkpoint::read(folder, &mut *self.policy, &mut optimizer)?;
-            check_resumable(&state, "train", settings.steps, folder)?;
+            check_resumable(&mut state, "train", settings.steps, settings, folder)?;
+            Checkpoint { settings, save: self.save }.mend_best(&state)?;
         }
         let after = resume.map(|_| state.step);
         let mut metrics_file = MetricsFile::open(&settings.run_dir.join("metrics.jsonl"), after)?;
         let mut samples_file = MetricsFile::open(&settings.run_dir.join("samples.jsonl"), after)?;
         let mut last_saved = resume.map(Path::to_owned);
+        let past = recent(&settings.run_dir.join("metrics.jsonl"), 2 * settings.watch.collapse_window);
+        let mut recorder = Recorder::new(settings, self.save, &past);
         if resume.is_none() && settings.validation.before_training && self.validation.is_some() {
             let mut metrics = Metrics::default();
             let validation = self.validate(&mut metrics)?;
@@ -67,19 +74,24 @@ impl Run<'_> {
         }
         while state.step < settings.steps {
             let start = Instant::now();
-            let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
+            let (mut metrics, mut phases) = (Metrics::default(), Phases::watched(&self.pulse));
+            self.pulse.step(state.step + 1);
             let before = state.next_visit;
-            let batch = match self.collect(&mut state, &mut metrics, &mut phases) {
+            let mut batch = match self.collect(&mut state, &mut metrics, &mut phases) {
                 Ok(batch) => batch,
                 // a verifier that dies, data that went away: nothing has moved in this step, and what came before is kept
+                Err(error @ TrainError::Incident { sound: false, .. }) => return Err(error),
                 Err(error) => {
                     let checkpoint = Checkpoint { settings, save: self.save };
                     return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
                 }
             };
-            if let Err(error) = self.learn(&batch, &mut state, &mut optimizer, &mut metrics, &mut phases) {
-                if optimizer.updates > state.updates {
-                    // a part of the step has moved the weights: it is done again, from the checkpoint before
+            poison::apply(state.step, &mut batch, &mut *self.policy);
+            let learned = self.learn(&batch, &mut state, &mut optimizer, &mut recorder, &mut metrics, &mut phases);
+            if let Err(error) = learned {
+                let spoiled = matches!(error, TrainError::Incident { sound: false, .. });
+                if optimizer.updates > state.updates || spoiled {
+                    // a part of the step has moved the weights, or they are wrong: it is done again, from the checkpoint before
                     return Err(error);
                 }
                 state.next_visit = before;
@@ -90,7 +102,6 @@ impl Run<'_> {
             for sample in written.of(&batch)? {
                 samples_file.write_json(&sample)?;
             }
-            drop(batch);
             let last = state.step == settings.steps;
             let stop = self.interrupt.load(Ordering::Relaxed);
             let mut is_best = false;
@@ -120,9 +131,14 @@ impl Run<'_> {
             // before the checkpoint is in place: a run that is killed in between does the step again, and writes its line again
             metrics_file.write(state.step, &metrics)?;
             if let Some(staged) = staged {
+                // a checkpoint that survives the machine's crash has its lines
+                metrics_file.sync()?;
+                samples_file.sync()?;
                 last_saved = Some(checkpoint.publish(staged, is_best)?);
             }
             (self.report)(state.step, &metrics);
+            let settings_of = self.updater(&state);
+            recorder.after_step(&settings_of, &state, &*self.policy, &optimizer, &batch.groups, &metrics)?;
             if stop && !last {
                 let (step, best) = (state.step, state.best);
                 return Ok(Outcome { step, interrupted: true, checkpoint: last_saved, best });
@@ -156,21 +172,16 @@ impl Run<'_> {
         batch: &Batch,
         state: &mut State,
         optimizer: &mut Optimizer,
+        recorder: &mut Recorder,
         metrics: &mut Metrics,
         phases: &mut Phases,
     ) -> Result<(), TrainError> {
         let settings = self.settings;
-        let updater = Updater {
-            objective: self.objective,
-            temperature: settings.rollout.temperature,
-            prompts_per_update: settings.prompts_per_update,
-            micro_tokens: state.micro_tokens(settings),
-            recompute: settings.recompute,
-            learning_rate: (settings.optimizer.learning_rate)(state.step, settings.steps),
-            progress: Progress { step: state.step, total_steps: settings.steps },
-        };
+        let updater = self.updater(state);
         let policy = &mut *self.policy;
-        let report = phases.time("update", || updater.run(policy, optimizer, &batch.groups, state.nonfinite))?;
+        let watch = &mut |moment: Moment| recorder.before_update(&updater, state, &moment);
+        let run = || updater.run_watched(policy, optimizer, &batch.groups, state.nonfinite, watch);
+        let report = phases.time("update", run)?;
         state.keep_micro_tokens(settings, report.micro_tokens);
         metrics.set("memory/micro_tokens", report.micro_tokens as f64);
         metrics.0.extend(report.metrics.0);
@@ -183,6 +194,20 @@ impl Run<'_> {
         state.step += 1;
         state.updates = optimizer.updates;
         Ok(())
+    }
+
+    /// How the batch of the next step is worked through.
+    fn updater(&self, state: &State) -> Updater<'a> {
+        let settings = self.settings;
+        Updater {
+            objective: self.objective,
+            temperature: settings.rollout.temperature,
+            prompts_per_update: settings.prompts_per_update,
+            micro_tokens: state.micro_tokens(settings),
+            recompute: settings.recompute,
+            learning_rate: (settings.optimizer.learning_rate)(state.step, settings.steps),
+            progress: Progress { step: state.step, total_steps: settings.steps },
+        }
     }
 
     fn validate(&mut self, metrics: &mut Metrics) -> Result<Option<Evaluation>, TrainError> {
@@ -203,7 +228,13 @@ impl Run<'_> {
 }
 
 /// A checkpoint goes on only as what it is, with the length that its schedules were made for.
-pub(crate) fn check_resumable(state: &State, kind: &str, steps: u64, folder: &Path) -> Result<(), TrainError> {
+pub(crate) fn check_resumable(
+    state: &mut State,
+    kind: &str,
+    steps: u64,
+    settings: &Settings,
+    folder: &Path,
+) -> Result<(), TrainError> {
     let folder = folder.display();
     if state.kind != kind {
         return Err(TrainError::Settings(format!(
@@ -211,13 +242,14 @@ pub(crate) fn check_resumable(state: &State, kind: &str, steps: u64, folder: &Pa
             state.kind
         )));
     }
-    if state.total_steps != steps {
+    if state.total_steps != steps && !settings.may_change_length {
         return Err(TrainError::Settings(format!(
             "{folder} belongs to a run of {} steps, and this configuration has {steps}: schedules would change half-way. \
-             Set trainer.steps = {}, or start a new run from this checkpoint",
+             Set trainer.steps = {}, accept it with --allow-change trainer.steps, or start a new run from this checkpoint",
             state.total_steps, state.total_steps
         )));
     }
+    state.total_steps = steps;
     Ok(())
 }
 

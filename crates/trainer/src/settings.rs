@@ -1,5 +1,6 @@
 //! What the trainer is told. Defaults live with the configuration.
 
+use crate::incident::WatchSettings;
 use percept_ops::MomentType;
 use std::path::PathBuf;
 
@@ -28,8 +29,14 @@ pub struct Settings {
     /// Checkpoints kept beside the best; 0 keeps all.
     pub keep_last: usize,
     pub keep_best: bool,
+    /// Whether a checkpoint of a run of another length may be resumed: who asked for it knows that schedules change.
+    pub may_change_length: bool,
     /// Updates with a non-finite loss or gradient in a row that stop the run.
     pub max_nonfinite_updates: usize,
+    /// What is looked for, and what is done about it.
+    pub watch: WatchSettings,
+    /// Seconds after which a part of a step tells what it waits for; 0 never does.
+    pub deadline_seconds: u64,
     /// Responses written to samples.jsonl in each step.
     pub samples_per_step: usize,
     /// Prompts of them whose pictures are written, too.

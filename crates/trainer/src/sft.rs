@@ -8,6 +8,7 @@ use crate::evaluate::evaluate;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::{Gradients, Optimizer};
 use crate::portion::halving;
+use crate::pulse::Pulse;
 use crate::run::{Outcome, check_resumable, finish_metrics};
 use crate::settings::{Settings, SftSettings};
 use crate::step::{Phases, next_tasks};
@@ -31,6 +32,7 @@ pub struct SftRun<'a> {
     pub save: &'a SavePolicy,
     pub interrupt: &'a AtomicBool,
     pub report: &'a mut dyn FnMut(u64, &Metrics),
+    pub pulse: Pulse,
 }
 
 impl SftRun<'_> {
@@ -44,13 +46,14 @@ impl SftRun<'_> {
         let mut state = State { kind: "sft".to_owned(), total_steps: steps, ..State::default() };
         if let Some(folder) = resume {
             state = Checkpoint::read(folder, &mut *self.policy, &mut optimizer)?;
-            check_resumable(&state, "sft", steps, folder)?;
+            check_resumable(&mut state, "sft", steps, settings, folder)?;
         }
         let mut file = MetricsFile::open(&settings.run_dir.join("metrics.jsonl"), resume.map(|_| state.step))?;
         let mut last_saved = resume.map(Path::to_owned);
         while state.step < steps {
             let start = Instant::now();
-            let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
+            let (mut metrics, mut phases) = (Metrics::default(), Phases::watched(&self.pulse));
+            self.pulse.step(state.step + 1);
             if let Err(error) = self.step(&mut state, &mut optimizer, &mut metrics, &mut phases) {
                 let checkpoint = Checkpoint { settings, save: self.save };
                 return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
@@ -74,6 +77,7 @@ impl SftRun<'_> {
             // before the checkpoint is in place: a run that is killed in between does the step again, and writes its line again
             file.write(state.step, &metrics)?;
             if let Some(staged) = staged {
+                file.sync()?;
                 last_saved = Some(checkpoint.publish(staged, false)?);
             }
             (self.report)(state.step, &metrics);

@@ -4,14 +4,17 @@
 //! update:  for each mini-batch: for each micro-batch: live views -> loss -> backward -> accumulate; clip; optimizer step
 
 use crate::batch::{Batch, CollectedGroup};
+use crate::incident::{Kind, diagnose_sampling};
 use crate::metrics::Metrics;
 use crate::portion::shrinking;
+use crate::pulse::Pulse;
 use crate::refill::{Progress, Refill};
 use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
 use crate::{Grade, Grader, TaskSource, TrainError};
 use percept_core::{
-    Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplingSpec, Task, Weights,
+    Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplerError, SamplingSpec, Task,
+    Weights,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,13 +22,20 @@ use std::time::Instant;
 
 /// Seconds by phase.
 #[derive(Clone, Debug, Default)]
-pub struct Phases(pub BTreeMap<&'static str, f64>);
+pub struct Phases(pub BTreeMap<&'static str, f64>, Pulse);
 
 impl Phases {
+    /// Phases that others can watch.
+    pub(crate) fn watched(pulse: &Pulse) -> Self {
+        Self(BTreeMap::new(), pulse.clone())
+    }
+
     /// Runs a part and adds its time to a phase.
     pub fn time<R>(&mut self, phase: &'static str, part: impl FnOnce() -> R) -> R {
         let start = Instant::now();
+        self.1.enter(phase);
         let result = part();
+        self.1.leave();
         *self.0.entry(phase).or_default() += start.elapsed().as_secs_f64();
         result
     }
@@ -140,8 +150,25 @@ impl Collector<'_> {
         let sample = |sampler: &mut &mut dyn Sampler| sampler.sample(behavior, &prompts, &spec);
         let sampler = &mut self.sampler;
         let groups =
-            phases.time("rollout", || shrinking(&behavior.device(), sampler, |sampler| sampler.shrink(), sample))??;
+            phases.time("rollout", || shrinking(&behavior.device(), sampler, |sampler| sampler.shrink(), sample))?;
+        let groups = groups.map_err(|error| self.explain(error, behavior, &tasks, step))?;
         phases.time("reward", || grade_groups(self.grader, tasks, groups))
+    }
+
+    /// Names the layer where a policy that cannot sample goes wrong.
+    fn explain(&self, error: SamplerError, behavior: &FrozenPolicy, tasks: &[Arc<Task>], step: u64) -> TrainError {
+        let SamplerError::NothingToSample { prompt } = &error else { return error.into() };
+        let task = tasks.iter().find(|task| task.prompt.id == *prompt);
+        let Some(place) = task.and_then(|task| diagnose_sampling(behavior, task)) else { return error.into() };
+        let kept = format!("there is no update to keep: {error}");
+        TrainError::Incident {
+            step: step + 1,
+            update: 0,
+            kind: Kind::NotFinite,
+            words: place.words(),
+            kept,
+            sound: false,
+        }
     }
 
     fn fill_views(

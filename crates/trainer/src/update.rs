@@ -29,6 +29,19 @@ pub struct UpdateReport {
     pub micro_tokens: usize,
 }
 
+/// An update that is about to be made, and can still be stopped.
+pub struct Moment<'a> {
+    pub policy: &'a dyn Policy,
+    pub optimizer: &'a Optimizer,
+    pub groups: &'a [CollectedGroup],
+    pub gradients: &'a Gradients,
+    /// Of the gradient before clipping.
+    pub norm: f64,
+    pub metrics: &'a Metrics,
+    /// Its number within the step, from 0.
+    pub update: usize,
+}
+
 /// How a batch is worked through.
 #[derive(Clone, Copy)]
 pub struct Updater<'a> {
@@ -54,6 +67,21 @@ impl Updater<'_> {
         groups: &[CollectedGroup],
         nonfinite: usize,
     ) -> Result<UpdateReport, TrainError> {
+        self.run_watched(policy, optimizer, groups, nonfinite, &mut |_| Ok(()))
+    }
+
+    /// The same; `watch` sees each update before it is made.
+    ///
+    /// # Errors
+    /// As [`Updater::run`], and what `watch` gives: its update is not made then.
+    pub fn run_watched(
+        &self,
+        policy: &mut dyn Policy,
+        optimizer: &mut Optimizer,
+        groups: &[CollectedGroup],
+        nonfinite: usize,
+        watch: &mut dyn FnMut(Moment) -> Result<(), TrainError>,
+    ) -> Result<UpdateReport, TrainError> {
         let (mut report, device) =
             (UpdateReport { consecutive: nonfinite, ..UpdateReport::default() }, policy.device());
         let mut micro_tokens = self.micro_tokens;
@@ -70,6 +98,8 @@ impl Updater<'_> {
             let least = least_tokens(mini_batch.iter());
             let (gradients, tokens, (norm, metrics)) = halving(&device, &mut micro_tokens, least, part)?;
             report.tokens += tokens;
+            let (groups, update) = (mini_batch, report.updates - 1);
+            watch(Moment { policy, optimizer, groups, gradients: &gradients, norm, metrics: &metrics, update })?;
             let loss = metrics.get("objective/loss").unwrap_or(0.0);
             if !norm.is_finite() || !loss.is_finite() {
                 report.skipped += 1;
@@ -82,6 +112,11 @@ impl Updater<'_> {
                 if name == GAP_MAX || name == GAP_KL {
                     // only the first update still has the sampler's weights
                     report.metrics.set(name, value);
+                    continue;
+                }
+                if name == LOG_RATIO_MAX {
+                    let largest = report.metrics.get(&name).unwrap_or(f64::NEG_INFINITY).max(value);
+                    report.metrics.set(name, largest);
                     continue;
                 }
                 *sums.0.entry(name).or_default() += value;
@@ -222,15 +257,18 @@ fn sum_tallies(tallies: impl Iterator<Item = Tally>) -> Tally {
 }
 
 /// How far the trainer's log-probabilities are from the sampler's: before the first update, only by rounding.
-fn gap(evidence: &Evidence) -> [Metric; 2] {
+fn gap(evidence: &Evidence) -> [Metric; 3] {
     let live = evidence.live.log_probs.clone().detach();
     let gap = (live - evidence.behavior.log_probs.clone()) * evidence.mask.clone();
     let largest = Metric { name: GAP_MAX, value: gap.clone().abs().max(), reduction: Reduction::Max };
+    let ratio = Metric { name: LOG_RATIO_MAX, value: gap.clone().max(), reduction: Reduction::Max };
     let tokens = evidence.counts.mini_batch.tokens as f32;
-    [largest, Metric::part(GAP_KL, gap.neg().sum().div_scalar(tokens))]
+    [largest, ratio, Metric::part(GAP_KL, gap.neg().sum().div_scalar(tokens))]
 }
 
 const GAP_MAX: &str = "rollout/logprob_gap_max";
+/// Largest log of a token's probability under the policy over that under the one that sampled.
+pub(crate) const LOG_RATIO_MAX: &str = "objective/log_ratio_max";
 const GAP_KL: &str = "rollout/logprob_gap_kl";
 
 /// Scores that carry gradient, by a graph or by tapes.

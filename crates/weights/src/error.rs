@@ -106,6 +106,10 @@ pub enum WeightsError {
     )]
     NeverWritten { path: PathBuf, names: Vec<String> },
 
+    /// A file is not as the manifest beside it says.
+    #[error("{} is not whole: {reason}", path.display())]
+    NotWhole { path: PathBuf, reason: String },
+
     /// The configuration of a checkpoint cannot be used.
     #[error("{}: {reason}", path.display())]
     Config { path: PathBuf, reason: String },

@@ -10,6 +10,7 @@ mod position;
 mod recomputed;
 mod sizes;
 mod text;
+mod trace;
 mod vision;
 
 pub use config::{Config, VisionConfig};

@@ -279,6 +279,10 @@ impl Policy for Qwen25Vl {
         (scores, Box::new(tape))
     }
 
+    fn trace(&self, group: &ScoringGroup, see: &mut dyn FnMut(&str, Tensor<2>)) {
+        self.show_pieces(group, see);
+    }
+
     fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_> {
         Box::new(CachedDecoder::new(self, rows, tokens))
     }

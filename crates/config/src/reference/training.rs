@@ -162,7 +162,34 @@ pub(super) const TRAINER: Section = Section {
             "max_nonfinite_updates",
             Kind::Whole,
             Toml("3"),
-            "updates in a row with a non-finite loss or gradient that stop the run",
+            "updates in a row with a non-finite loss or gradient that stop the run, where `on_incident` lets the first one pass",
+        ),
+        key(
+            "on_incident",
+            Kind::Choice(&["stop", "record", "ignore"]),
+            Toml("\"stop\""),
+            "what happens when a loss or gradient is not finite, a gradient is zero although there is something to learn, a ratio of \
+             probabilities explodes, or the policy seems to game the perception term. `stop`: the update is recorded for \
+             `percept replay`, and the run ends with the last good weights; `record`: the first of each kind is recorded, and the run \
+             goes on; `ignore`: neither",
+        ),
+        key(
+            "log_ratio_limit",
+            Kind::Number,
+            Toml("10.0"),
+            "largest log of a token's probability over that which it was sampled with that is believed",
+        ),
+        key(
+            "collapse_window",
+            Kind::Whole,
+            Toml("10"),
+            "steps in each of the two spans whose means are compared for signs that the perception term is gamed; 0 does not look",
+        ),
+        key(
+            "deadline_seconds",
+            Kind::Whole,
+            Toml("1800"),
+            "seconds after which a part of a step tells what it waits for, and again each time they have doubled; 0 never",
         ),
         key("samples_per_step", Kind::Whole, Toml("16"), "responses written to `samples.jsonl` each step"),
         key(
