@@ -66,7 +66,7 @@ pub(crate) fn begin(run_dir: &Path, run: &RunConfig, inputs: &Inputs, wish: Wish
     wish.allowed.iter().try_for_each(|key| check_key(key, "--allow-change"))?;
     let shown = run_dir.display();
     // config.toml is the first thing a run writes, `latest` names its first checkpoint
-    let has_checkpoint = run_dir.join("latest").exists() || run_dir.join("checkpoints").exists();
+    let has_checkpoint = run_dir.join("latest").exists() || has_steps(&run_dir.join("checkpoints"));
     if wish.resume && (has_checkpoint || !run_dir.join(CONFIGURATION).exists()) {
         return go_on(run_dir, run, inputs, wish.allowed);
     }
@@ -84,6 +84,12 @@ pub(crate) fn begin(run_dir: &Path, run: &RunConfig, inputs: &Inputs, wish: Wish
     std::fs::create_dir_all(run_dir).with_context(|| format!("{shown}: cannot be made"))?;
     write(run_dir, run, inputs)?;
     Ok(Beginning { checkpoint: None, may_change_length: false })
+}
+
+/// Whether a checkpoint stands in a folder, whole or not.
+fn has_steps(checkpoints: &Path) -> bool {
+    let entries = std::fs::read_dir(checkpoints).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
 }
 
 /// The newest whole checkpoint, once what changed is accepted.

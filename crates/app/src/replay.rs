@@ -61,11 +61,12 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
     let (gradients, numbers, _) = updater.gradients(&*policy, &groups);
     let (norm, metrics) = numbers.read(&gradients, bundle.update == 0);
     show(&bundle, &metrics, norm);
-    let again = goes_wrong(bundle.kind, &metrics, norm, settings.watch.log_ratio_limit);
     let place = match bundle.kind {
-        Kind::NotFinite if again => diagnose(&updater, &*policy, &groups, Some(&gradients)),
+        Kind::NotFinite => diagnose(&updater, &*policy, &groups, Some(&gradients)),
         _ => Diagnosis::default(),
     };
+    let limit = settings.watch.log_ratio_limit;
+    let again = goes_wrong(bundle.kind, &metrics, norm, limit) || place != Diagnosis::default();
     let device = parts.found.key();
     if again {
         let where_now = if bundle.kind == Kind::NotFinite { place.words() } else { bundle.words.clone() };
