@@ -14,4 +14,6 @@ mod recompute;
 mod reference;
 mod runs;
 mod shared_prefix;
+#[cfg(unix)]
+mod terminal;
 mod tidy;

@@ -1,6 +1,7 @@
 //! Commands and their flags.
 
 use crate::device::DeviceFlag;
+use crate::output::OutputFlags;
 use crate::{App, bench, check, device, evaluate, import, init, look, plan, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ pub(crate) struct RunArguments {
     /// Resolve and check everything, print the batch numbers, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
 }
 
 /// Carries out the command line.

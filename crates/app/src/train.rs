@@ -1,9 +1,9 @@
 //! `percept train` and `percept sft`.
 
-use crate::App;
 use crate::cli::RunArguments;
+use crate::output::{Progress, say};
 use crate::parts::{Parts, optimizer};
-use crate::report::Table;
+use crate::{App, dashboard};
 use anyhow::{Context, ensure};
 use percept_config::{BatchPlan, RunConfig, SftPlan};
 use percept_core::{Objective, Weights};
@@ -15,17 +15,24 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
+/// Asks a run to finish its step, save and stop.
+pub(crate) static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
-/// Makes the first Ctrl-C finish the step, and the second end the program.
+/// What Ctrl-C does: first the step is finished, then the program ends.
+pub(crate) fn interrupt() {
+    if INTERRUPT.swap(true, Ordering::Relaxed) {
+        dashboard::close();
+        std::process::exit(130);
+    }
+    // the dashboard shows it, and how to stop at once
+    if !dashboard::is_open() {
+        eprintln!("interrupted: the step is finished and saved; press Ctrl-C again to stop at once");
+    }
+}
+
 fn catch_interrupts() {
     // a second handler cannot be set when a command runs others (the quickstart): the first one stays
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("interrupted: the step is finished and saved; press Ctrl-C again to stop at once");
-    });
+    let _ = ctrlc::set_handler(interrupt);
 }
 
 /// The run directory: fresh for a new run, with a checkpoint for one that is resumed. Gives the checkpoint.
@@ -87,6 +94,7 @@ fn describe(objective: &dyn Objective) -> String {
 
 /// Trains a policy as the configuration says.
 pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    arguments.output.apply();
     let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
     ensure!(!run.data.train.is_empty(), "data.train is missing: name the parquet or JSONL files to train on");
     let parts = Parts::new(run)?;
@@ -111,7 +119,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let choose = || crate::plan::choose_micro_tokens(&parts, &*objective, &mut source);
     let chosen = run.trainer.micro_tokens.count().is_none().then(choose).transpose()?;
     if let Some(tokens) = chosen {
-        println!("micro-batches of {tokens} tokens");
+        say!("micro-batches of {tokens} tokens");
     }
     let run_dir = &run.trainer.run_dir;
     let resume = prepare(run_dir, run, arguments.resume)?;
@@ -121,8 +129,9 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let mut settings = parts.settings(plan.total_steps, policy.vocabulary());
     settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
-    let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
+    let validates = validation.is_some() && settings.validation.every > 0;
     catch_interrupts();
+    let progress = Progress::start(&arguments.output, "training", settings.steps, validates, 1);
     let outcome = Run {
         settings: &settings,
         policy,
@@ -134,15 +143,17 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         grader: &grader,
         save: &*parts.save(),
         interrupt: &INTERRUPT,
-        report: &mut |step, metrics| table.report(step, metrics),
+        report: &mut |step, metrics| progress.report(step, metrics),
+        watch: &|event| progress.watch(event),
     }
     .run(resume.as_deref());
-    table.finish();
+    progress.finish();
     Ok(conclude(&outcome?, arguments, "train"))
 }
 
 /// Warms a policy up as the configuration says.
 pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    arguments.output.apply();
     let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
     ensure!(!run.data.train.is_empty(), "data.train is missing: name the parquet or JSONL files to learn from");
     let parts = Parts::new(run)?;
@@ -168,8 +179,9 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let steps = SftSettings { steps: plan.total_steps, rows_per_step: run.sft.rows_per_step };
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let validates = validation.is_some() && settings.validation.every > 0;
-    let mut table = Table::new("warm start", steps.steps, validates, (steps.steps / 20).max(1));
     catch_interrupts();
+    let progress =
+        Progress::start(&arguments.output, "warm start", steps.steps, validates, (steps.steps / 20).max(1));
     let outcome = SftRun {
         settings: &settings,
         sft: &steps,
@@ -180,9 +192,10 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
         grader: &grader,
         save: &*parts.save(),
         interrupt: &INTERRUPT,
-        report: &mut |step, metrics| table.report(step, metrics),
+        report: &mut |step, metrics| progress.report(step, metrics),
+        watch: &|event| progress.watch(event),
     }
     .run(resume.as_deref());
-    table.finish();
+    progress.finish();
     Ok(conclude(&outcome?, arguments, "sft"))
 }

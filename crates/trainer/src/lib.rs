@@ -20,6 +20,7 @@ mod sft;
 mod step;
 mod update;
 mod views;
+mod watch;
 
 pub use batch::{Batch, CollectedGroup, ViewNumbers};
 pub use checkpoint::{Checkpoint, StagedCheckpoint, State, find_resume, read_pointer};
@@ -36,3 +37,4 @@ pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, Sf
 pub use sft::SftRun;
 pub use step::{Collector, Phases, Reference};
 pub use update::{UpdateReport, Updater};
+pub use watch::{Event, Watch};

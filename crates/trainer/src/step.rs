@@ -9,7 +9,7 @@ use crate::portion::shrinking;
 use crate::refill::{Progress, Refill};
 use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
-use crate::{Grade, Grader, TaskSource, TrainError};
+use crate::{Event, Grade, Grader, TaskSource, TrainError, Watch};
 use percept_core::{
     Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplingSpec, Task, Weights,
 };
@@ -18,12 +18,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Seconds by phase.
-#[derive(Clone, Debug, Default)]
-pub struct Phases(pub BTreeMap<&'static str, f64>);
+#[derive(Clone, Default)]
+pub struct Phases<'a>(pub BTreeMap<&'static str, f64>, Option<Watch<'a>>);
 
-impl Phases {
+impl<'a> Phases<'a> {
+    /// Phases that are told as they begin.
+    pub fn told(watch: Watch<'a>) -> Self {
+        Self(BTreeMap::new(), Some(watch))
+    }
+
     /// Runs a part and adds its time to a phase.
     pub fn time<R>(&mut self, phase: &'static str, part: impl FnOnce() -> R) -> R {
+        if let Some(watch) = self.1 {
+            watch(Event::Phase(phase));
+        }
         let start = Instant::now();
         let result = part();
         *self.0.entry(phase).or_default() += start.elapsed().as_secs_f64();
