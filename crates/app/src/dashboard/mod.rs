@@ -67,7 +67,6 @@ fn enter() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     execute!(io::stdout(), EnterAlternateScreen)?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     terminal.hide_cursor()?;
-    terminal.clear()?;
     Ok(terminal)
 }
 

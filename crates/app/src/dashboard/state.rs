@@ -14,7 +14,8 @@ const CURVES: &[(&str, &str)] = &[
     ("loss", "sft/loss"),
     ("KL_prcp", "objective/kl_prcp"),
     ("KL ref", "objective/reference_kl"),
-    ("entropy", "objective/nll"),
+    ("entropy", "objective/entropy"),
+    ("nll", "objective/nll"),
     ("tokens", "response/length_mean"),
     ("longest", "response/length_max"),
     ("cut", "response/cut_fraction"),
@@ -168,7 +169,8 @@ impl State {
 fn sample(line: &Value) -> Option<Sample> {
     let text = |key: &str| Some(in_one_line(line.get(key)?.as_str()?));
     Some(Sample {
-        problem: text("problem")?,
+        // where its pictures stand is no news
+        problem: text("problem")?.replace("<image>", ""),
         response: text("response")?,
         reward: line.get("reward").and_then(Value::as_f64).unwrap_or(f64::NAN),
         correct: line.get("correct").and_then(Value::as_bool).unwrap_or(false),
@@ -192,7 +194,7 @@ mod tests {
         state.watch(Event::Step(4));
         assert_eq!(state.done, Some(3), "a resumed run has done three");
         state.watch(Event::Phase("rollout"));
-        let line = json!({"problem": "How\nmany?", "response": "a\u{1b}[2Jb", "reward": 0.9, "correct": true});
+        let line = json!({"problem": "<image>How\nmany?", "response": "a\u{1b}[2Jb", "reward": 0.9, "correct": true});
         state.watch(Event::Samples(&[line]));
         assert_eq!(state.sampled_in, 4);
         assert_eq!((&*state.samples[0].problem, &*state.samples[0].response), ("How many?", "a\u{b7}[2Jb"));

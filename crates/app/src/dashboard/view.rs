@@ -5,7 +5,7 @@ use super::state::{Sample, State};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::symbols::Marker;
+use ratatui::symbols::{Marker, line};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LineGauge, Paragraph, Wrap};
 use std::time::Duration;
@@ -50,7 +50,9 @@ fn draw_head(frame: &mut Frame, area: Rect, state: &State) {
     let done = state.done.unwrap_or(0).min(state.steps);
     let share = done as f64 / state.steps.max(1) as f64;
     let label = format!("{}: step {done} of {}, {:.0} %", state.what, state.steps, 100.0 * share);
-    frame.render_widget(LineGauge::default().ratio(share).label(label).filled_style(Color::Cyan), gauge);
+    // told apart without colors too
+    let bar = LineGauge::default().filled_symbol(line::THICK_HORIZONTAL).unfilled_symbol(line::HORIZONTAL);
+    frame.render_widget(bar.ratio(share).label(label).filled_style(Color::Cyan), gauge);
     let mut times = format!("{} so far", clock(state.begun.elapsed()));
     if let Some(left) = state.left() {
         times = format!("{times}, about {} left", clock(left));
@@ -59,7 +61,7 @@ fn draw_head(frame: &mut Frame, area: Rect, state: &State) {
     let [left, right] = Layout::horizontal(columns).areas(now);
     frame.render_widget(Paragraph::new(happening(state)), left);
     frame.render_widget(Paragraph::new(times).alignment(Alignment::Right), right);
-    frame.render_widget(Paragraph::new(last_step(state)), phases);
+    frame.render_widget(Paragraph::new(last_step(state, area.width)), phases);
 }
 
 /// "step 38: rollout, for 3 s (step: 5 s)".
@@ -74,13 +76,19 @@ fn happening(state: &State) -> String {
     format!("{what}: {phase}{rows}, for {}{spent}", seconds(since.elapsed()))
 }
 
-/// "last step 4.12 s: rollout 61 %, update 20 %".
-fn last_step(state: &State) -> String {
+/// "last step 4.12 s: rollout 61 %, update 20 %", with the longest phases that there is room for.
+fn last_step(state: &State, width: u16) -> String {
     let Some(seconds) = state.seconds else { return String::new() };
-    let share = |(phase, part): &(String, f64)| format!("{phase} {:.0} %", 100.0 * part / seconds.max(1e-9));
-    // what takes less than a hundredth is not worth the room
-    let phases: Vec<String> = state.phases.iter().filter(|phase| phase.1 >= seconds / 200.0).map(share).collect();
-    format!("last step {seconds:.2} s: {}", phases.join(", "))
+    let mut line = format!("last step {seconds:.2} s");
+    for (index, (phase, part)) in state.phases.iter().enumerate() {
+        let share = 100.0 * part / seconds.max(1e-9);
+        let more = format!("{} {phase} {share:.0} %", if index == 0 { ":" } else { "," });
+        if share < 0.5 || line.len() + more.len() > usize::from(width) {
+            break;
+        }
+        line.push_str(&more);
+    }
+    line
 }
 
 /// As many curves side by side as there is room for, the selected one first.
