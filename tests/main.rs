@@ -16,4 +16,6 @@ mod reference;
 mod resume;
 mod runs;
 mod shared_prefix;
+#[cfg(unix)]
+mod terminal;
 mod tidy;

@@ -196,7 +196,7 @@ fn train(folder: &Path, micro_tokens: usize, tokens: usize, rows: usize) -> Done
         save: &|_, _| Ok(()),
         interrupt: &AtomicBool::new(false),
         report: &mut |_, step| metrics.push(step.clone()),
-        pulse: percept_trainer::Pulse::default(),
+        watch: &|_| {},
     }
     .run(None);
     Done { outcome, metrics, max_rows: sampler.max_rows }

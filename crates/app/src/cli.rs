@@ -2,6 +2,7 @@
 
 use crate::beginning::Wish;
 use crate::device::DeviceFlag;
+use crate::output::OutputFlags;
 use crate::{
     App, bench, check, device, evaluate, fork, import, init, look, plan, quickstart, replay, sample, task, train,
 };
@@ -74,6 +75,8 @@ pub(crate) struct RunArguments {
     /// Resolve and check everything, print the batch numbers, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
 }
 
 impl RunArguments {

@@ -4,6 +4,7 @@ use crate::App;
 use crate::beginning::{CHANGES, note_changes};
 use crate::cli::RunArguments;
 use crate::device::DeviceFlag;
+use crate::output::OutputFlags;
 use crate::train;
 use anyhow::{Context, bail, ensure};
 use percept_config::RunConfig;
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
     /// Make the directory, and print the command that trains there
     #[arg(long)]
     no_train: bool,
+    #[command(flatten)]
+    output: OutputFlags,
 }
 
 /// What a run directory holds of a step beside its checkpoint.
@@ -71,6 +74,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         resume: true,
         allow_change: Vec::new(),
         dry_run: false,
+        output: arguments.output.clone(),
     };
     if state.kind == "sft" { train::sft(app, &words) } else { train::train(app, &words) }
 }

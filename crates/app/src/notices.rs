@@ -11,33 +11,22 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 /// How often a place speaks before it only speaks at powers of two.
 const PATIENCE: u64 = 5;
 
-type Sink = Box<dyn FnMut(&str) + Send>;
-
-static SINK: Mutex<Option<Sink>> = Mutex::new(None);
-
-/// Collects what is said, in place of standard error; nothing restores that.
-pub(crate) fn redirect(sink: Option<Sink>) {
-    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
-}
-
-/// Shows a line where warnings go.
-pub(crate) fn say(line: &str) {
-    match &mut *SINK.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(sink) => sink(line),
-        None => eprintln!("{line}"),
-    }
-}
-
 /// Shows warnings from now on.
 pub(crate) fn install() {
     // a researcher's program may have its own
-    let _ = tracing::subscriber::set_global_default(Notices::default());
+    let _ = tracing::subscriber::set_global_default(Notices::new(|line| eprintln!("{line}")));
 }
 
-#[derive(Default)]
 struct Notices {
+    say: Box<dyn Fn(&str) + Send + Sync>,
     /// Times that each place has spoken.
     counts: Mutex<HashMap<tracing::callsite::Identifier, u64>>,
+}
+
+impl Notices {
+    fn new(say: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { say: Box::new(say), counts: Mutex::default() }
+    }
 }
 
 impl Subscriber for Notices {
@@ -64,7 +53,7 @@ impl Subscriber for Notices {
         event.record(&mut words);
         let level = if *event.metadata().level() == Level::ERROR { "error" } else { "warning" };
         let often = if count > PATIENCE { format!(" (the {count}th such)") } else { String::new() };
-        say(&format!("{level}: {}{}{often}", words.message, words.fields));
+        (self.say)(&format!("{level}: {}{}{often}", words.message, words.fields));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -106,14 +95,13 @@ mod tests {
     fn a_place_that_warns_all_the_time_is_heard_less_and_less() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let into = heard.clone();
-        redirect(Some(Box::new(move |line| into.lock().expect("lines").push(line.to_owned()))));
-        tracing::subscriber::with_default(Notices::default(), || {
+        let notices = Notices::new(move |line| into.lock().expect("lines").push(line.to_owned()));
+        tracing::subscriber::with_default(notices, || {
             for number in 0..40 {
                 tracing::warn!(verifier = "judge", "scored 0: {number}");
             }
             tracing::info!("not a warning");
         });
-        redirect(None);
         let heard = heard.lock().expect("lines");
         assert_eq!(heard[0], "warning: scored 0: 0, verifier \"judge\"");
         assert_eq!(heard.len(), 5 + 3, "five, and then 8, 16, 32: {heard:?}");

@@ -2,6 +2,7 @@
 
 use crate::cli::RunArguments;
 use crate::device::DeviceFlag;
+use crate::output::{OutputFlags, say};
 use crate::{App, evaluate, task, train};
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
     /// Device: a backend and a number as `percept devices` lists them, for example cuda:0
     #[arg(long, value_name = "BACKEND[:INDEX]", default_value = "cpu")]
     device: String,
+    #[command(flatten)]
+    output: OutputFlags,
 }
 
 /// A command line of `percept task`, parsed as the program would.
@@ -48,19 +51,20 @@ struct Score {
 }
 
 pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<()> {
+    arguments.output.apply();
     let start = Instant::now();
     let dir = &arguments.dir;
     clear(dir)?;
     let shown = |path: &Path| path.display().to_string();
     let (data, base) = (dir.join("data"), dir.join("base"));
-    println!("1. A visual task, and a small model that knows nothing");
+    say!("1. A visual task, and a small model that knows nothing");
     let seed = arguments.seed.to_string();
     let (data_text, base_text) = (shown(&data), shown(&base));
     let words = ["percept task", "--out", &data_text, "--checkpoint", &base_text, "--seed", &seed];
-    println!("   $ {}", words.join(" "));
+    say!("   $ {}", words.join(" "));
     task::run(&TaskCommand::try_parse_from(words)?.arguments)?;
 
-    println!("\n2. A warm start on a few worked solutions");
+    say!("\n2. A warm start on a few worked solutions");
     let config = dir.join("run.toml");
     let device = DeviceFlag { device: Some(arguments.device.clone()) };
     let text = configuration(arguments, &device.keys()?);
@@ -72,23 +76,24 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<()> {
         resume: false,
         allow_change: Vec::new(),
         dry_run: false,
+        output: arguments.output.clone(),
     };
-    println!("   $ percept sft {}", config.display());
+    say!("   $ percept sft {}", config.display());
     finished(train::sft(app, &warm)?)?;
     let run_dir = dir.join("run");
     let warm_start = read_pointer(&run_dir.join("sft"), "latest").context("the warm start left no checkpoint")?;
 
-    println!("\n3. Reinforcement learning with {}", arguments.objective);
+    say!("\n3. Reinforcement learning with {}", arguments.objective);
     let checkpoint = format!("model.checkpoint={}", warm_start.display());
     let rl = RunArguments { sets: vec![checkpoint.clone()], ..warm };
-    println!("   $ percept train {} --set {checkpoint}", config.display());
+    say!("   $ percept train {} --set {checkpoint}", config.display());
     finished(train::train(app, &rl)?)?;
     let trained = read_pointer(&run_dir, "latest").context("the run left no checkpoint")?;
 
-    println!("\n4. What it learned, on held-out pictures (greedy; blank: the same questions with a black picture)");
+    say!("\n4. What it learned, on held-out pictures (greedy; blank: the same questions with a black picture)");
     let mut scores = Vec::new();
     for folder in [&base, &warm_start, &trained] {
-        println!(
+        say!(
             "   $ percept eval --config {} --checkpoint {} --data {}/test.parquet [--corrupt black]",
             config.display(),
             folder.display(),

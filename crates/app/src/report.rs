@@ -1,11 +1,12 @@
 //! What a person sees while a run goes on.
 
+use crate::output::is_quiet;
 use indicatif::{ProgressBar, ProgressStyle};
 use percept_trainer::Metrics;
 
 /// A bar that shows after half a second of work, on standard error.
 pub(crate) fn bar(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(0);
+    let bar = if is_quiet() { ProgressBar::hidden() } else { ProgressBar::new(0) };
     let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len}  {elapsed} of about {duration}");
     bar.set_style(style.expect("the template is well formed"));
     bar.set_message(what.to_owned());

@@ -1,6 +1,7 @@
 //! `percept task`: the synthetic visual task.
 
 use crate::init::{Wanted, write_checkpoint};
+use crate::output::say;
 use anyhow::ensure;
 use percept_data::shapes::{Kind, TaskConfig, TaskFormat, write_task};
 use std::path::PathBuf;
@@ -60,10 +61,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         format: if arguments.format == "jsonl" { TaskFormat::Jsonl } else { TaskFormat::Parquet },
         ..TaskConfig::default()
     };
-    println!("{}", write_task(&arguments.out, &config)?);
+    let written = write_task(&arguments.out, &config)?;
+    say!("{written}");
     if let Some(folder) = &arguments.checkpoint {
         write_checkpoint(folder, &config, &Wanted::tiny(arguments.seed))?;
-        println!("checkpoint: {}", folder.display());
+        say!("checkpoint: {}", folder.display());
     }
     Ok(())
 }

@@ -1,33 +1,41 @@
 //! `percept train` and `percept sft`.
 
-use crate::App;
 use crate::beginning::{Inputs, begin, inputs};
 use crate::cli::RunArguments;
+use crate::deadline::Deadline;
 use crate::grading::RubricGrader;
+use crate::output::{Progress, say};
 use crate::parts::{Parts, optimizer};
-use crate::report::Table;
 use crate::source::Source;
+use crate::{App, dashboard};
 use anyhow::ensure;
 use percept_config::{BatchPlan, RunConfig, SftPlan};
 use percept_core::{Objective, Weights};
 use percept_rollout::InProcess;
-use percept_trainer::{Beat, Grader, Outcome, Pulse, Run, SftRun, SftSettings, TaskSource, Watched};
+use percept_trainer::{Grader, Outcome, Run, SftRun, SftSettings, TaskSource};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
+/// Asks a run to finish its step, save and stop.
+pub(crate) static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
-/// Makes the first Ctrl-C finish the step, and the second end the program.
+/// What Ctrl-C does: first the step is finished, then the program ends.
+pub(crate) fn interrupt() {
+    if INTERRUPT.swap(true, Ordering::Relaxed) {
+        dashboard::close();
+        std::process::exit(130);
+    }
+    // the dashboard shows it, and how to stop at once
+    if !dashboard::is_open() {
+        eprintln!("interrupted: the step is finished and saved; press Ctrl-C again to stop at once");
+    }
+}
+
 fn catch_interrupts() {
     // a second handler cannot be set when a command runs others (the quickstart): the first one stays
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("interrupted: the step is finished and saved; press Ctrl-C again to stop at once");
-    });
+    let _ = ctrlc::set_handler(interrupt);
 }
 
 /// Hashes of what a run reads: the model, its reference, the rows.
@@ -40,13 +48,12 @@ fn inputs_of(run: &RunConfig, train: &Source, validation: Option<&Source>) -> an
 }
 
 /// Watches the parts of a run: one that lasts tells what it waits for.
-fn watch(run: &RunConfig, grader: &RubricGrader) -> (Pulse, Watched) {
-    let pulse = Pulse::default();
-    let deadline = run.trainer.deadline_seconds;
+fn deadline(run: &RunConfig, grader: &RubricGrader) -> Deadline {
+    let seconds = run.trainer.deadline_seconds;
     let rollout = &run.rollout;
     let (rows, verifiers) = (rollout.prompts_per_step * rollout.responses_per_prompt, grader.names().join(", "));
     let (tokens, folder) = (rollout.max_new_tokens, run.trainer.run_dir.display().to_string());
-    let tell = move |beat: &Beat| {
+    Deadline::start(Duration::from_secs(seconds), move |beat| {
         let waits = match beat.phase {
             "data" => "rows are being read, and their pictures decoded and cut into patches".to_owned(),
             "rollout" => format!("{rows} responses of up to {tokens} tokens are being sampled"),
@@ -57,13 +64,11 @@ fn watch(run: &RunConfig, grader: &RubricGrader) -> (Pulse, Watched) {
             "checkpoint" => format!("a checkpoint is being written to {folder}"),
             other => other.to_owned(),
         };
-        let Beat { step, phase, seconds } = beat;
+        let (step, phase, lasted) = (beat.step, beat.phase, beat.seconds);
         tracing::warn!(
-            "step {step}: {phase} has lasted {seconds:.0} s, longer than {deadline} s (trainer.deadline_seconds): {waits}"
+            "step {step}: {phase} has lasted {lasted:.0} s, longer than {seconds} s (trainer.deadline_seconds): {waits}"
         );
-    };
-    let watched = pulse.watch(Duration::from_secs(deadline), tell);
-    (pulse, watched)
+    })
 }
 
 /// Tells how a run ended.
@@ -109,6 +114,7 @@ fn describe(objective: &dyn Objective) -> String {
 
 /// Trains a policy as the configuration says.
 pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    arguments.output.apply();
     let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
     ensure!(!run.data.train.is_empty(), "data.train is missing: name the parquet or JSONL files to train on");
     let parts = Parts::new(run)?;
@@ -133,7 +139,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let choose = || crate::plan::choose_micro_tokens(&parts, &*objective, &mut source);
     let chosen = run.trainer.micro_tokens.count().is_none().then(choose).transpose()?;
     if let Some(tokens) = chosen {
-        println!("micro-batches of {tokens} tokens");
+        say!("micro-batches of {tokens} tokens");
     }
     let run_dir = &run.trainer.run_dir;
     let begun = begin(run_dir, run, &inputs_of(run, &source, validation.as_ref())?, arguments.wish())?;
@@ -145,9 +151,10 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     settings.may_change_length = begun.may_change_length;
     settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
-    let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
+    let validates = validation.is_some() && settings.validation.every > 0;
     catch_interrupts();
-    let (pulse, _watched) = watch(run, &grader);
+    let progress = Progress::start(&arguments.output, "training", settings.steps, validates, 1);
+    let deadline = deadline(run, &grader);
     let outcome = Run {
         settings: &settings,
         policy,
@@ -159,16 +166,20 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         grader: &grader,
         save: &*parts.save(),
         interrupt: &INTERRUPT,
-        report: &mut |step, metrics| table.report(step, metrics),
-        pulse,
+        report: &mut |step, metrics| progress.report(step, metrics),
+        watch: &|event| {
+            deadline.hear(&event);
+            progress.watch(event);
+        },
     }
     .run(resume.as_deref());
-    table.finish();
+    progress.finish();
     Ok(conclude(&outcome?, arguments, "train"))
 }
 
 /// Warms a policy up as the configuration says.
 pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    arguments.output.apply();
     let run = RunConfig::load(&arguments.config, &arguments.device.over(&arguments.sets)?)?;
     ensure!(!run.data.train.is_empty(), "data.train is missing: name the parquet or JSONL files to learn from");
     let parts = Parts::new(run)?;
@@ -196,9 +207,9 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let steps = SftSettings { steps: plan.total_steps, rows_per_step: run.sft.rows_per_step };
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let validates = validation.is_some() && settings.validation.every > 0;
-    let mut table = Table::new("warm start", steps.steps, validates, (steps.steps / 20).max(1));
     catch_interrupts();
-    let (pulse, _watched) = watch(run, &grader);
+    let progress = Progress::start(&arguments.output, "warm start", steps.steps, validates, (steps.steps / 20).max(1));
+    let deadline = deadline(run, &grader);
     let outcome = SftRun {
         settings: &settings,
         sft: &steps,
@@ -209,10 +220,13 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
         grader: &grader,
         save: &*parts.save(),
         interrupt: &INTERRUPT,
-        report: &mut |step, metrics| table.report(step, metrics),
-        pulse,
+        report: &mut |step, metrics| progress.report(step, metrics),
+        watch: &|event| {
+            deadline.hear(&event);
+            progress.watch(event);
+        },
     }
     .run(resume.as_deref());
-    table.finish();
+    progress.finish();
     Ok(conclude(&outcome?, arguments, "sft"))
 }

@@ -13,7 +13,6 @@ mod metrics;
 mod optimizer;
 mod poison;
 mod portion;
-mod pulse;
 mod refill;
 mod run;
 mod samples;
@@ -23,6 +22,7 @@ mod sft;
 mod step;
 mod update;
 mod views;
+mod watch;
 
 pub use batch::{Batch, CollectedGroup, ViewNumbers};
 pub use checkpoint::{
@@ -35,7 +35,6 @@ pub use memory::peak_rss_mib;
 pub use metrics::{Metrics, MetricsFile};
 pub use optimizer::Optimizer;
 pub use portion::is_out_of_memory;
-pub use pulse::{Beat, Pulse, Watched};
 pub use refill::{Progress as RefillProgress, Refill};
 pub use run::{Outcome, Run};
 pub use seams::{Grade, Grader, SavePolicy, TaskSource};
@@ -43,3 +42,4 @@ pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, Sf
 pub use sft::SftRun;
 pub use step::{Collector, Phases, Reference};
 pub use update::{Moment, Numbers, UpdateReport, Updater};
+pub use watch::{Event, Watch};

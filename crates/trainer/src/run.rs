@@ -6,12 +6,11 @@ use crate::incident::Recorder;
 use crate::memory::peak_rss_mib;
 use crate::metrics::{Metrics, MetricsFile, recent};
 use crate::optimizer::Optimizer;
-use crate::pulse::Pulse;
 use crate::samples::Samples;
 use crate::settings::Settings;
 use crate::step::{Collector, Phases, Reference};
 use crate::update::{Moment, Updater};
-use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError, poison};
+use crate::{Batch, Event, Grader, SavePolicy, TaskSource, TrainError, Watch, poison};
 use percept_core::{Objective, Policy, Progress, Sampler};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,8 +31,8 @@ pub struct Run<'a> {
     pub interrupt: &'a AtomicBool,
     /// Told the metrics of each step.
     pub report: &'a mut dyn FnMut(u64, &Metrics),
-    /// Beats with the parts of a step.
-    pub pulse: Pulse,
+    /// Told what goes on within a step.
+    pub watch: Watch<'a>,
 }
 
 /// How a run ended.
@@ -67,15 +66,15 @@ impl<'a> Run<'a> {
         let mut recorder = Recorder::new(settings, self.save, &past);
         if resume.is_none() && settings.validation.before_training && self.validation.is_some() {
             let mut metrics = Metrics::default();
-            let validation = self.validate(&mut metrics)?;
+            let validation = Phases::told(self.watch).time("validation", || self.validate(&mut metrics))?;
             state.best = validation.map(|evaluation| (evaluation.score(), 0));
             metrics_file.write(0, &metrics)?;
             (self.report)(0, &metrics);
         }
         while state.step < settings.steps {
             let start = Instant::now();
-            let (mut metrics, mut phases) = (Metrics::default(), Phases::watched(&self.pulse));
-            self.pulse.step(state.step + 1);
+            (self.watch)(Event::Step(state.step + 1));
+            let (mut metrics, mut phases) = (Metrics::default(), Phases::told(self.watch));
             let before = state.next_visit;
             let mut batch = match self.collect(&mut state, &mut metrics, &mut phases) {
                 Ok(batch) => batch,
@@ -99,8 +98,10 @@ impl<'a> Run<'a> {
                 return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
             }
             let written = Samples { settings, step: state.step, grader: self.grader, source: &*self.train };
-            for sample in written.of(&batch)? {
-                samples_file.write_json(&sample)?;
+            let samples = written.of(&batch)?;
+            (self.watch)(Event::Samples(&samples));
+            for sample in &samples {
+                samples_file.write_json(sample)?;
             }
             let last = state.step == settings.steps;
             let stop = self.interrupt.load(Ordering::Relaxed);
@@ -215,7 +216,8 @@ impl<'a> Run<'a> {
         let (settings, policy) = (self.settings, self.policy.freeze());
         let validation = &settings.validation;
         let (sampling, limit) = (&validation.sampling, validation.limit);
-        let evaluation = evaluate(&policy, source, self.sampler, self.grader, settings, sampling, limit, &|_, _| {})?;
+        let told = |done: usize, total: usize| (self.watch)(Event::Rows(done, total));
+        let evaluation = evaluate(&policy, source, self.sampler, self.grader, settings, sampling, limit, &told)?;
         let names = self.grader.names();
         for name in names.iter().map(String::as_str).chain(["overall"]) {
             if let Some(mean) = evaluation.average(name) {

@@ -8,12 +8,11 @@ use crate::evaluate::evaluate;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::{Gradients, Optimizer};
 use crate::portion::halving;
-use crate::pulse::Pulse;
 use crate::run::{Outcome, check_resumable, finish_metrics};
 use crate::settings::{Settings, SftSettings};
 use crate::step::{Phases, next_tasks};
 use crate::update::{Live, Numbers};
-use crate::{CollectedGroup, Grader, SavePolicy, TaskSource, TrainError};
+use crate::{CollectedGroup, Event, Grader, SavePolicy, TaskSource, TrainError, Watch};
 use percept_core::{Finish, Group, Image, Metric, Policy, Response, Sampler, ScoreRequest, Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +31,8 @@ pub struct SftRun<'a> {
     pub save: &'a SavePolicy,
     pub interrupt: &'a AtomicBool,
     pub report: &'a mut dyn FnMut(u64, &Metrics),
-    pub pulse: Pulse,
+    /// Told what goes on within a step.
+    pub watch: Watch<'a>,
 }
 
 impl SftRun<'_> {
@@ -52,8 +52,8 @@ impl SftRun<'_> {
         let mut last_saved = resume.map(Path::to_owned);
         while state.step < steps {
             let start = Instant::now();
-            let (mut metrics, mut phases) = (Metrics::default(), Phases::watched(&self.pulse));
-            self.pulse.step(state.step + 1);
+            (self.watch)(Event::Step(state.step + 1));
+            let (mut metrics, mut phases) = (Metrics::default(), Phases::told(self.watch));
             if let Err(error) = self.step(&mut state, &mut optimizer, &mut metrics, &mut phases) {
                 let checkpoint = Checkpoint { settings, save: self.save };
                 return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
@@ -137,7 +137,8 @@ impl SftRun<'_> {
         let Some(source) = self.validation.as_deref_mut() else { return Ok(()) };
         let (settings, policy) = (self.settings, self.policy.freeze());
         let (sampling, limit) = (&settings.validation.sampling, settings.validation.limit);
-        let evaluation = evaluate(&policy, source, self.sampler, self.grader, settings, sampling, limit, &|_, _| {})?;
+        let told = |done: usize, total: usize| (self.watch)(Event::Rows(done, total));
+        let evaluation = evaluate(&policy, source, self.sampler, self.grader, settings, sampling, limit, &told)?;
         for name in self.grader.names().iter().map(String::as_str).chain(["overall"]) {
             if let Some(mean) = evaluation.average(name) {
                 metrics.set(format!("validation/{name}"), mean);

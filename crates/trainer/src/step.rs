@@ -7,11 +7,10 @@ use crate::batch::{Batch, CollectedGroup};
 use crate::incident::{Kind, diagnose_sampling};
 use crate::metrics::Metrics;
 use crate::portion::shrinking;
-use crate::pulse::Pulse;
 use crate::refill::{Progress, Refill};
 use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
-use crate::{Grade, Grader, TaskSource, TrainError};
+use crate::{Event, Grade, Grader, TaskSource, TrainError, Watch};
 use percept_core::{
     Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplerError, SamplingSpec, Task,
     Weights,
@@ -21,21 +20,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Seconds by phase.
-#[derive(Clone, Debug, Default)]
-pub struct Phases(pub BTreeMap<&'static str, f64>, Pulse);
+#[derive(Clone, Default)]
+pub struct Phases<'a>(pub BTreeMap<&'static str, f64>, Option<Watch<'a>>);
 
-impl Phases {
-    /// Phases that others can watch.
-    pub(crate) fn watched(pulse: &Pulse) -> Self {
-        Self(BTreeMap::new(), pulse.clone())
+impl<'a> Phases<'a> {
+    /// Phases that are told as they begin.
+    pub fn told(watch: Watch<'a>) -> Self {
+        Self(BTreeMap::new(), Some(watch))
     }
 
     /// Runs a part and adds its time to a phase.
     pub fn time<R>(&mut self, phase: &'static str, part: impl FnOnce() -> R) -> R {
+        if let Some(watch) = self.1 {
+            watch(Event::Phase(phase));
+        }
         let start = Instant::now();
-        self.1.enter(phase);
         let result = part();
-        self.1.leave();
         *self.0.entry(phase).or_default() += start.elapsed().as_secs_f64();
         result
     }

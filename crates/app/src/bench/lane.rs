@@ -22,7 +22,7 @@ pub(super) struct Lane<'a> {
     reference: Option<Reference<'a>>,
     pub(super) optimizer: Optimizer,
     next: u64,
-    steps: Vec<Phases>,
+    steps: Vec<Phases<'static>>,
     totals: Vec<f64>,
     /// Of the last step.
     pub(super) groups: Vec<CollectedGroup>,

@@ -1,0 +1,19 @@
+//! What a run tells of itself while it goes on, beside the metrics of its steps.
+
+use serde_json::Value;
+
+/// Something that a run begins or has made.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A step begins, the first being 1.
+    Step(u64),
+    /// A phase begins: `data`, `rollout`, `reward`, `reference`, `corrupted`, `behavior`, `update`, `validation`, `checkpoint`.
+    Phase(&'static str),
+    /// Rows that the validation has done, of how many.
+    Rows(usize, usize),
+    /// Lines of `samples.jsonl`, as they are written.
+    Samples(&'a [Value]),
+}
+
+/// Told of events on the thread that trains: it must not keep it waiting.
+pub type Watch<'a> = &'a dyn Fn(Event<'_>);
