@@ -180,8 +180,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let validates = validation.is_some() && settings.validation.every > 0;
     catch_interrupts();
-    let progress =
-        Progress::start(&arguments.output, "warm start", steps.steps, validates, (steps.steps / 20).max(1));
+    let progress = Progress::start(&arguments.output, "warm start", steps.steps, validates, (steps.steps / 20).max(1));
     let outcome = SftRun {
         settings: &settings,
         sft: &steps,
