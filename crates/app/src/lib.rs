@@ -3,6 +3,7 @@
 //! A program of a researcher's own calls [`App::run`] with what it adds: `App::default().objective("mine", ...)`.
 
 mod bench;
+mod categories;
 pub mod check;
 mod cli;
 mod cost;
@@ -18,8 +19,10 @@ mod objectives;
 mod parts;
 mod plan;
 mod quickstart;
+mod reliance;
 mod report;
 mod sample;
+mod shown;
 mod source;
 mod task;
 mod train;

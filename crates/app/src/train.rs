@@ -4,6 +4,7 @@ use crate::App;
 use crate::cli::RunArguments;
 use crate::parts::{Parts, optimizer};
 use crate::report::Table;
+use crate::shown;
 use anyhow::{Context, ensure};
 use percept_config::{BatchPlan, RunConfig, SftPlan};
 use percept_core::{Objective, Weights};
@@ -94,6 +95,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let objective = parts.objective(app)?;
     let mut source = parts.source(&run.data.train, false, run.data.shuffle, None)?;
     parts.mask_for(&mut source, &*objective)?;
+    shown::control(&parts, &mut source, Some(&*objective))?;
     let plan = BatchPlan::new(run, source.num_rows() as u64)?;
     let mut validation = match run.data.validation.is_empty() {
         true => None,
@@ -148,6 +150,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let parts = Parts::new(run)?;
     let run = &parts.run;
     let mut source = parts.source(&run.data.train, true, run.data.shuffle, None)?;
+    shown::control(&parts, &mut source, None)?;
     let plan = SftPlan::new(run, source.num_rows() as u64)?;
     let mut validation = match run.data.validation.is_empty() {
         true => None,

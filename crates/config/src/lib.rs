@@ -27,7 +27,7 @@ mod suggest;
 mod trainer;
 mod validate;
 
-pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
+pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText, TrainingPicture};
 pub use device::{Backend, DeviceConfig, FloatType};
 pub use error::ConfigError;
 pub use model::{LoraConfig, ModelConfig, SaveDtype, SaveLora};
