@@ -97,7 +97,7 @@ impl TaskSource for Endless {
         let at = visit as usize % all.len();
         let prompt = all.swap_remove(at).0;
         let (problem, answer, place) = (String::new(), String::new(), String::new());
-        Ok(Some(Task { prompt, problem, answer, solution: None, place }))
+        Ok(Some(Task { prompt, problem, answer, solution: None, category: None, place }))
     }
 }
 

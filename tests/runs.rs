@@ -27,7 +27,7 @@ pub fn assert_same_run(place: &Path, left: &str, right: &str) {
 
 /// Kills a run three times and takes it up again: as soon as a checkpoint is announced (all else that belongs to its step must be there
 /// by then), in the middle of a step, and at once after resuming. `folder` is what the command makes in its run directory.
-fn tear(place: &Place, command: &str, folder: &str, sets: &str) {
+pub fn tear(place: &Place, command: &str, folder: &str, sets: &str) {
     let sets = format!("{sets} trainer.run_dir=torn");
     let run = format!("torn{folder}");
     let announced = |step: u64| {

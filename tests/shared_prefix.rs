@@ -251,6 +251,7 @@ pub(crate) fn batch(policy_device: &Device) -> Vec<CollectedGroup> {
                 problem: String::new(),
                 answer: String::new(),
                 solution: None,
+                category: None,
                 place: String::new(),
             }),
             lengths: responses.iter().map(|response| response.tokens.len()).collect(),

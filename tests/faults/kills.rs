@@ -46,7 +46,8 @@ fn assert_readable(place: &Place) {
 fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
     let place = Place::new();
     let kills = count("PERCEPT_KILLS", 8);
-    let steps = kills + 6;
+    // more than the kills let pass
+    let steps = 2 * kills + 6;
     let sets = format!(
         "objective.kind=papo_g trainer.steps={steps} trainer.checkpoint_every=1 trainer.keep_last=2 validation.every=5 validation.before_training=false"
     );

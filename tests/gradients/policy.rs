@@ -218,6 +218,7 @@ fn collected(policy: &dyn Policy, id: u64, has_picture: bool, advantages: [f32; 
         problem: String::new(),
         answer: String::new(),
         solution: None,
+        category: None,
         place: String::new(),
     };
     CollectedGroup {

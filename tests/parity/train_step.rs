@@ -124,6 +124,7 @@ impl Batch {
                 problem: String::new(),
                 answer: String::new(),
                 solution: None,
+                category: None,
                 place: folder.display().to_string(),
             }),
             lengths: responses.iter().map(Vec::len).collect(),

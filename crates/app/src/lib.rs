@@ -4,6 +4,7 @@
 
 mod beginning;
 mod bench;
+mod categories;
 pub mod check;
 mod cli;
 mod cost;
@@ -24,9 +25,11 @@ mod output;
 mod parts;
 mod plan;
 mod quickstart;
+mod reliance;
 mod replay;
 mod report;
 mod sample;
+mod shown;
 mod source;
 mod task;
 mod train;

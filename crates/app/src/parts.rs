@@ -149,22 +149,40 @@ impl Parts {
         shuffle: bool,
         limit: Option<usize>,
     ) -> anyhow::Result<Source> {
+        let solution = solutions.then(|| self.run.data.solution_column.clone());
+        self.read(&DataConfig { solution, ..self.columns(files) }, shuffle, limit)
+    }
+
+    /// A data set to measure on, in its own order, with a column of categories if one is named; checked row by row.
+    pub(crate) fn benchmark(
+        &self,
+        files: &[PathBuf],
+        category: Option<&str>,
+        limit: Option<usize>,
+    ) -> anyhow::Result<Source> {
+        let category = category.map(str::to_owned);
+        self.read(&DataConfig { category, ..self.columns(files) }, false, limit)
+    }
+
+    fn columns(&self, files: &[PathBuf]) -> DataConfig {
         let data = &self.run.data;
-        let config = DataConfig {
+        DataConfig {
             files: files.to_vec(),
             problem: data.problem_column.clone(),
             answer: data.answer_column.clone(),
             images: data.image_column.clone(),
-            solution: solutions.then(|| data.solution_column.clone()),
             image_root: data.image_root.clone(),
             ..DataConfig::default()
-        };
-        let set = DataSet::open(&config)?;
+        }
+    }
+
+    fn read(&self, config: &DataConfig, shuffle: bool, limit: Option<usize>) -> anyhow::Result<Source> {
+        let set = DataSet::open(config)?;
         let reading = Reading {
             seed: self.run.trainer.seed,
             shuffle,
-            solutions,
-            skip_bad: data.on_bad_row == OnBadRow::Skip,
+            solutions: config.solution.is_some(),
+            skip_bad: self.run.data.on_bad_row == OnBadRow::Skip,
             limit,
         };
         let progress = bar("checking rows");

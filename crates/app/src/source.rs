@@ -1,9 +1,10 @@
 //! Rows of a data set as tasks: pictures decoded, corrupted and cut into patches, prompts tokenized and expanded.
 
+use crate::shown::Shown;
 use anyhow::Context;
 use indicatif::ProgressBar;
 use percept_core::{PicturePatches, Prompt, Task};
-use percept_data::{DataSet, Row, Visits};
+use percept_data::{DataSet, Row, Visits, fingerprint};
 use percept_random::{Key, Purpose};
 use percept_text::PromptBuilder;
 use percept_trainer::{TaskSource, TrainError};
@@ -53,21 +54,23 @@ impl Preparation {
         Ok(PicturePatches { rows: patches.rows, grid: patches.grid })
     }
 
-    /// A row as a task. `name` names the prompt in random streams; `shown` corrupts what the policy is shown, `masked` makes the twin
-    /// of its masked view.
+    /// A row as a task, with the pictures of `donor` if there is one. `name` names the prompt in random streams; `shown` corrupts what
+    /// the policy is shown, `masked` makes the twin of its masked view.
     fn task(
         &self,
         row: Row,
+        donor: Option<&Row>,
         name: u64,
         shown: Option<&dyn Corruption>,
         masked: &[Box<dyn Corruption>],
     ) -> anyhow::Result<Prepared> {
         let place = row.place.to_string();
         let key = Key::new(self.seed, Purpose::Corruption).prompt(name);
-        let mut pictures = Vec::with_capacity(row.images.len());
+        let pictured = donor.unwrap_or(&row);
+        let mut pictures = Vec::with_capacity(pictured.images.len());
         let mut corrupted: Vec<Vec<PicturePatches>> = masked.iter().map(|_| Vec::new()).collect();
-        for index in 0..row.images.len() {
-            let bytes = row.read_image(index)?;
+        for index in 0..pictured.images.len() {
+            let bytes = pictured.read_image(index)?;
             let field = || format!("{place}, picture {}", index + 1);
             let mut picture = self.picture(&bytes).with_context(field)?;
             if let Some(shown) = shown {
@@ -94,8 +97,8 @@ impl Preparation {
         let solution = row.solution.as_deref().map(|solution| self.prompts.response(solution, self.end_token));
         let solution = solution.transpose().with_context(|| format!("{place}, solution"))?;
         let prompt = Prompt { id: name, tokens: text.ids, pictures, corrupted };
-        let Row { problem, answer, .. } = row;
-        Ok(Prepared::Task(Box::new(Task { prompt: Arc::new(prompt), problem, answer, solution, place })))
+        let Row { problem, answer, category, .. } = row;
+        Ok(Prepared::Task(Box::new(Task { prompt: Arc::new(prompt), problem, answer, solution, category, place })))
     }
 }
 
@@ -122,8 +125,8 @@ pub(crate) struct Source {
     pub(crate) bad: usize,
     /// For the masked views of an objective, in order of slots.
     pub(crate) masked: Vec<Box<dyn Corruption>>,
-    /// Corrupts what the policy is shown: for measuring what it owes to looking.
-    pub(crate) shown: Option<Box<dyn Corruption>>,
+    /// What the policy is shown.
+    pub(crate) shown: Shown,
 }
 
 impl Source {
@@ -147,7 +150,7 @@ impl Source {
         let (too_long, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let check = |index: usize| -> anyhow::Result<Option<u32>> {
             let prepared = data.row(index).map_err(anyhow::Error::from);
-            let prepared = prepared.and_then(|row| preparation.task(row, index as u64, None, &[]));
+            let prepared = prepared.and_then(|row| preparation.task(row, None, index as u64, None, &[]));
             progress.inc(1);
             let prepared = match prepared {
                 Ok(Prepared::Task(task)) if task.solution.is_none() && reading.solutions => Err(anyhow::anyhow!(
@@ -192,7 +195,52 @@ impl Source {
             preparation.max_prompt_tokens
         );
         let visits = Visits::new(reading.seed, usable.len(), reading.shuffle);
-        Ok(Self { data, preparation, visits, usable, too_long, bad, masked: Vec::new(), shown: None })
+        Ok(Self { data, preparation, visits, usable, too_long, bad, masked: Vec::new(), shown: Shown::Whole })
+    }
+
+    /// A row of the usable ones.
+    pub(crate) fn row(&self, position: usize) -> anyhow::Result<Row> {
+        Ok(self.data.row(self.usable[position] as usize)?)
+    }
+
+    /// The task at a visit; nothing when its prompt is too long, or when it is to be shown another row's pictures and there are none.
+    fn prepare(&self, visit: u64) -> anyhow::Result<Option<Task>> {
+        let position = self.visits.at(visit);
+        let row = self.row(position)?;
+        let (donor, corruption) = match &self.shown {
+            Shown::Whole => (None, None),
+            Shown::Corrupted(corruption) => (None, Some(&**corruption)),
+            Shown::Swapped(_) if row.images.is_empty() => (None, None),
+            Shown::Swapped(swaps) => match swaps.donor(visit / self.usable.len() as u64, position) {
+                Some(donor) => (Some(self.row(donor)?), None),
+                None => return Ok(None),
+            },
+        };
+        Ok(match self.preparation.task(row, donor.as_ref(), visit, corruption, &self.masked)? {
+            Prepared::Task(task) => Some(*task),
+            Prepared::TooLong => None,
+        })
+    }
+
+    /// A fingerprint of each picture of each row.
+    ///
+    /// # Errors
+    /// When a picture cannot be read any more.
+    pub(crate) fn fingerprints(&self, progress: &ProgressBar) -> anyhow::Result<Vec<Vec<u128>>> {
+        progress.set_length(self.usable.len() as u64);
+        let of = |position: usize| -> anyhow::Result<Vec<u128>> {
+            let row = self.row(position)?;
+            let all = (0..row.images.len()).map(|index| -> anyhow::Result<u128> {
+                let rgb = self.preparation.picture(&row.read_image(index)?)?.to_rgb(self.preparation.alpha);
+                Ok(fingerprint(rgb.width, rgb.height, &rgb.data))
+            });
+            let all = all.collect();
+            progress.inc(1);
+            all
+        };
+        let all = (0..self.usable.len()).into_par_iter().map(of).collect();
+        progress.finish_and_clear();
+        all
     }
 
     /// Rows left out, in words; nothing when all are used.
@@ -219,16 +267,6 @@ impl TaskSource for Source {
     }
 
     fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError> {
-        let row = self.usable[self.visits.at(visit)] as usize;
-        let prepared = self
-            .data
-            .row(row)
-            .map_err(anyhow::Error::from)
-            .and_then(|row| self.preparation.task(row, visit, self.shown.as_deref(), &self.masked))
-            .map_err(|error| TrainError::Seam(crate::messages::chain(&error)))?;
-        Ok(match prepared {
-            Prepared::Task(task) => Some(*task),
-            Prepared::TooLong => None,
-        })
+        self.prepare(visit).map_err(|error| TrainError::Seam(crate::messages::chain(&error)))
     }
 }

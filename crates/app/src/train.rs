@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::grading::RubricGrader;
 use crate::output::{Progress, say};
 use crate::parts::{Parts, optimizer};
+use crate::shown;
 use crate::source::Source;
 use crate::{App, dashboard};
 use anyhow::ensure;
@@ -122,6 +123,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     let objective = parts.objective(app)?;
     let mut source = parts.source(&run.data.train, false, run.data.shuffle, None)?;
     parts.mask_for(&mut source, &*objective)?;
+    shown::control(&parts, &mut source, Some(&*objective))?;
     let plan = BatchPlan::new(run, source.num_rows() as u64)?;
     let mut validation = match run.data.validation.is_empty() {
         true => None,
@@ -185,6 +187,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
     let parts = Parts::new(run)?;
     let run = &parts.run;
     let mut source = parts.source(&run.data.train, true, run.data.shuffle, None)?;
+    shown::control(&parts, &mut source, None)?;
     let plan = SftPlan::new(run, source.num_rows() as u64)?;
     let mut validation = match run.data.validation.is_empty() {
         true => None,

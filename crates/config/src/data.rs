@@ -45,6 +45,9 @@ pub struct DataConfig {
     pub alpha: Alpha,
     /// What a row that cannot be used does: `stop` the run, or `skip` (counted). Default: `stop`.
     pub on_bad_row: OnBadRow,
+    /// What training shows in place of a row's pictures, as a control: the `whole` pictures, `blank` (black) ones, or those of
+    /// another row (`swapped`). Validation always shows the whole ones. Default: `whole`.
+    pub picture: TrainingPicture,
     /// Whether each epoch visits the rows in a new order. Default: true.
     pub shuffle: bool,
     /// Pictures that claim more pixels than this are refused before they are decoded. Default: 178956970 (Pillow's).
@@ -71,6 +74,7 @@ impl Default for DataConfig {
             max_pixels: Some(1280 * 28 * 28),
             alpha: Alpha::White,
             on_bad_row: OnBadRow::Stop,
+            picture: TrainingPicture::Whole,
             shuffle: true,
             max_picture_pixels: 178_956_970,
             corruption: Table::from_iter([("kind".to_owned(), Value::from("blacken"))]),
@@ -138,6 +142,18 @@ pub enum OnBadRow {
     Stop,
     /// Leave the row out and count it.
     Skip,
+}
+
+/// What training shows in place of a row's pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingPicture {
+    /// The row's own.
+    Whole,
+    /// Black ones of the same size.
+    Blank,
+    /// Those of another row.
+    Swapped,
 }
 
 /// A path, or a list of paths.

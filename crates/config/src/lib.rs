@@ -28,7 +28,7 @@ mod suggest;
 mod trainer;
 mod validate;
 
-pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText};
+pub use data::{Alpha, DataConfig, FormatPrompt, OnBadRow, SpecialTokensInText, TrainingPicture};
 pub use device::{Backend, DeviceConfig, FloatType};
 pub use difference::{Difference, check_key, is_under};
 pub use error::ConfigError;

@@ -30,6 +30,8 @@ pub struct Task {
     pub answer: String,
     /// Tokens of a worked solution, with the end token, for supervised training.
     pub solution: Option<Vec<u32>>,
+    /// What kind of question it is, where the data set is asked for that.
+    pub category: Option<String>,
     /// File and row, for messages.
     pub place: String,
 }

@@ -27,6 +27,8 @@ pub struct DataConfig {
     pub images: String,
     /// Column of a worked solution (for warm starts). Not given: `solution` where a file has it.
     pub solution: Option<String>,
+    /// Column of what kind of question a row is, to tell scores apart by. Not given: rows have none.
+    pub category: Option<String>,
     /// Folder from which relative picture paths start. Not given: the folder of the data file.
     pub image_root: Option<PathBuf>,
     /// Decoded parquet rows kept in memory, in MiB (a single stretch of rows may exceed it while it is in use).
@@ -42,6 +44,7 @@ impl Default for DataConfig {
             answer: "answer".into(),
             images: "images".into(),
             solution: None,
+            category: None,
             image_root: None,
             cache_mib: 64,
         }
@@ -69,6 +72,7 @@ impl DataConfig {
             answer: require("answer", &self.answer)?,
             images: if self.images.is_empty() { None } else { Some(require("images", &self.images)?) },
             solution,
+            category: self.category.as_ref().map(|name| require("category", name)).transpose()?,
         })
     }
 }
@@ -80,6 +84,7 @@ pub(crate) struct Columns {
     pub answer: String,
     pub images: Option<String>,
     pub solution: Option<String>,
+    pub category: Option<String>,
 }
 
 /// A column that was asked for and is not there, and the configuration key that asks for it.

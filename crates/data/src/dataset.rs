@@ -19,6 +19,8 @@ pub struct Row {
     pub answer: String,
     /// A worked solution, for warm starts.
     pub solution: Option<String>,
+    /// What kind of question it is, where a column for that was named and has a value.
+    pub category: Option<String>,
     /// In the order of the marks; empty for a row of text only.
     pub images: Vec<ImageSource>,
     pub place: Place,

@@ -105,6 +105,7 @@ pub(crate) fn nearest<'a>(key: &str, name: &str, present: &[&'a str]) -> Option<
         "problem" => &["problem", "question", "prompt", "query", "instruction"],
         "answer" => &["answer", "ground_truth", "label", "target", "solution"],
         "images" => &["images", "image", "pictures", "picture", "image_path"],
+        "category" => &["category", "subject", "subfield", "topic", "task", "type", "source"],
         _ => &["solution", "trace", "rationale", "response"],
     };
     customary.iter().find_map(|word| present.iter().copied().find(|other| other.eq_ignore_ascii_case(word)))

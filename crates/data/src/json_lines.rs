@@ -44,6 +44,7 @@ impl JsonLinesFile {
             answer: config.answer.clone(),
             images: (!config.images.is_empty()).then(|| config.images.clone()),
             solution: config.solution.clone(),
+            category: config.category.clone(),
         };
         let mut source = Self { path: path.into(), root, columns, lines };
         source.columns = source.check_columns(config)?;
@@ -61,14 +62,16 @@ impl JsonLinesFile {
     /// The row of the `row`-th line that is not blank.
     pub fn row(&self, row: usize) -> Result<Row, DataError> {
         let fields = self.fields(row)?;
-        let Columns { problem, answer, images, solution } = &self.columns;
+        let Columns { problem, answer, images, solution, category } = &self.columns;
+        let told = |name: &Option<String>| match name {
+            Some(name) => self.optional(row, &fields, name),
+            None => Ok(None),
+        };
         Ok(Row {
             problem: self.required(row, &fields, "problem", problem)?,
             answer: self.required(row, &fields, "answer", answer)?,
-            solution: match solution {
-                Some(name) => self.optional(row, &fields, name)?,
-                None => None,
-            },
+            solution: told(solution)?,
+            category: told(category)?,
             images: match images {
                 Some(name) => self.images(row, &fields, name)?,
                 None => Vec::new(),
@@ -303,6 +306,28 @@ mod tests {
         assert!(message.contains("no column `images`") && message.contains("did you mean `image`?"), "{message}");
         let config = DataConfig { images: "image".into(), ..config };
         assert_eq!(DataSet::open(&config).unwrap().row(0).unwrap().images.len(), 1);
+    }
+
+    #[test]
+    fn a_category_is_read_where_it_is_asked_for() {
+        let (_folder, path) = write(concat!(
+            r#"{"problem":"a","answer":"1","subject":"algebra"}"#,
+            "\n",
+            r#"{"problem":"a","answer":"1","subject":7}"#,
+            "\n",
+            r#"{"problem":"a","answer":"1"}"#,
+        ));
+        let categories = |category: Option<&str>| -> Vec<Option<String>> {
+            let config = DataConfig { category: category.map(str::to_owned), ..DataConfig::of([&path]) };
+            let data = DataSet::open(&config).unwrap();
+            (0..3).map(|row| data.row(row).unwrap().category).collect()
+        };
+        assert_eq!(categories(None), [None, None, None]);
+        assert_eq!(categories(Some("subject")), [Some("algebra".to_owned()), Some("7".to_owned()), None]);
+        let config = DataConfig { category: Some("topic".into()), ..DataConfig::of([&path]) };
+        let message = DataSet::open(&config).err().unwrap().to_string();
+        assert!(message.contains("no column `topic` (key `category`)"), "{message}");
+        assert!(message.ends_with("did you mean `subject`?"), "{message}");
     }
 
     #[test]

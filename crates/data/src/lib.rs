@@ -5,6 +5,7 @@
 //!   the data.
 //! - [`Visits`] says which row comes when, as a pure function of (seed, epoch, position), so a resumed run sees what the
 //!   uninterrupted one would have seen.
+//! - [`Swaps`] gives each row another row's pictures, as a pure function of (seed, epoch).
 //! - [`shapes`] draws a synthetic visual task whose rows have true labels, in the layout that the readers read.
 
 mod columns;
@@ -15,10 +16,12 @@ mod files;
 mod json_lines;
 mod parquet_file;
 pub mod shapes;
+mod swaps;
 mod visits;
 mod windows;
 
 pub use config::DataConfig;
 pub use dataset::{DataSet, ImageSource, Place, Row};
 pub use error::DataError;
+pub use swaps::{Swaps, fingerprint};
 pub use visits::Visits;

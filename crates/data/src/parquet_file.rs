@@ -126,10 +126,12 @@ impl ParquetFile {
             Some(_) => Err(self.bad(row, name, "is empty".into())),
             None => Err(self.bad(row, name, "has no value".into())),
         };
+        let told = |name: &Option<String>| name.as_ref().and_then(|name| columns::text(column(name), at));
         Ok(Row {
             problem: required(&self.columns.problem)?,
             answer: required(&self.columns.answer)?,
-            solution: self.columns.solution.as_ref().and_then(|name| columns::text(column(name), at)),
+            solution: told(&self.columns.solution),
+            category: told(&self.columns.category),
             images: match &self.columns.images {
                 Some(name) => {
                     columns::images(column(name), at, &self.root).map_err(|reason| self.bad(row, name, reason))?
@@ -162,8 +164,9 @@ impl ParquetFile {
         );
         let images = self.columns.images.as_ref().map(|name| ("images", name, pictures));
         let solution = self.columns.solution.as_ref().map(|name| ("solution", name, scalar));
+        let category = self.columns.category.as_ref().map(|name| ("category", name, scalar));
         let required = [("problem", &self.columns.problem, text), ("answer", &self.columns.answer, scalar)];
-        for (key, name, (fits, expected)) in required.into_iter().chain(images).chain(solution) {
+        for (key, name, (fits, expected)) in required.into_iter().chain(images).chain(solution).chain(category) {
             let kind = match self.metadata.schema().column_with_name(name) {
                 Some((_, field)) => field.data_type(),
                 None => continue,
@@ -207,7 +210,8 @@ impl ParquetFile {
 impl Columns {
     fn names(&self) -> Vec<&str> {
         let required = [&self.problem, &self.answer];
-        required.into_iter().chain(&self.images).chain(&self.solution).map(String::as_str).collect()
+        let optional = [&self.images, &self.solution, &self.category].into_iter().flatten();
+        required.into_iter().chain(optional).map(String::as_str).collect()
     }
 }
 
@@ -333,6 +337,29 @@ mod tests {
             std::fs::write(path, "png").unwrap();
             assert_eq!(row.read_image(1).unwrap(), b"png");
         }
+    }
+
+    #[test]
+    fn a_category_is_read_where_it_is_asked_for() {
+        let fixture = write(
+            vec![
+                ("problem", texts(3, |row| row.to_string())),
+                ("answer", texts(3, |row| row.to_string())),
+                ("images", Arc::new(NullArray::new(3)) as ArrayRef),
+                ("level", Arc::new(Int64Array::from(vec![Some(2), None, Some(1)]))),
+                ("clip", Arc::new(BinaryArray::from(vec![b"x".as_slice(); 3]))),
+            ],
+            snappy(),
+        );
+        let of = |name: &str| DataConfig { category: Some(name.into()), ..DataConfig::of([&fixture.path]) };
+        let data = DataSet::open(&of("level")).unwrap();
+        let categories: Vec<_> = (0..3).map(|row| data.row(row).unwrap().category).collect();
+        assert_eq!(categories, [Some("2".to_owned()), None, Some("1".to_owned())]);
+        assert_eq!(open(&fixture).unwrap().row(0).unwrap().category, None);
+        // a column may be asked for twice
+        assert_eq!(DataSet::open(&of("problem")).unwrap().row(2).unwrap().category.as_deref(), Some("2"));
+        let said = message(DataSet::open(&of("clip")));
+        assert!(said.contains("column `clip` (key `category`) should hold text, a number or a truth value"), "{said}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Purpose {
     Adapter = 7,
     /// How the optimizer's moments are rounded.
     Rounding = 8,
+    /// Whose pictures a row is given in place of its own.
+    Swap = 9,
 }
 
 /// The name of a stream of random numbers.

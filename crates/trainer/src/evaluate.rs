@@ -3,17 +3,40 @@
 use crate::settings::{RolloutSettings, Settings};
 use crate::step::grade_groups;
 use crate::{Grader, TaskSource, TrainError};
-use percept_core::{FrozenPolicy, Prompt, Sampler, Task};
+use percept_core::{FrozenPolicy, Prompt, Sampler};
 use std::sync::Arc;
 
-/// A row's graded responses.
+/// A row's graded responses. Its pictures are not kept: those of a whole data set are gigabytes.
 #[derive(Clone, Debug)]
 pub struct RowResult {
-    pub task: Arc<Task>,
+    /// The visit, which names the prompt in random streams.
+    pub visit: u64,
+    pub problem: String,
+    pub answer: String,
+    pub category: Option<String>,
+    /// File and row.
+    pub place: String,
     pub texts: Vec<String>,
     pub rewards: Vec<f32>,
     pub parts: Vec<(String, Vec<f32>)>,
     pub correct: Vec<f32>,
+}
+
+impl RowResult {
+    /// The mean of the row's scores in a rubric part, or of the overall reward; nothing when the rubric has no such part.
+    pub fn mean(&self, part: &str) -> Option<f64> {
+        let scores = match part {
+            "overall" => &self.rewards,
+            _ => &self.parts.iter().find(|(name, _)| name == part)?.1,
+        };
+        Some(scores.iter().map(|&score| f64::from(score)).sum::<f64>() / scores.len() as f64)
+    }
+
+    /// The unbiased estimate of passing within k tries, for k up to the number of responses.
+    pub fn pass_at(&self, k: usize) -> f64 {
+        let right = self.correct.iter().filter(|&&correct| correct > 0.0).count();
+        pass_at_k(self.correct.len(), right, k)
+    }
 }
 
 /// Means over rows.
@@ -28,29 +51,23 @@ pub struct Evaluation {
 impl Evaluation {
     /// Mean over rows of the mean of their scores (avg@k) in a rubric part, or of the overall reward.
     pub fn average(&self, part: &str) -> Option<f64> {
-        let mean = |row: &RowResult| {
-            let scores = match part {
-                "overall" => &row.rewards,
-                _ => &row.parts.iter().find(|(name, _)| name == part)?.1,
-            };
-            Some(scores.iter().map(|&score| f64::from(score)).sum::<f64>() / scores.len() as f64)
-        };
-        let means: Option<Vec<f64>> = self.rows.iter().map(mean).collect();
+        let means: Option<Vec<f64>> = self.rows.iter().map(|row| row.mean(part)).collect();
         means.filter(|means| !means.is_empty()).map(|means| means.iter().sum::<f64>() / means.len() as f64)
     }
 
     /// What a checkpoint is judged by: accuracy when the rubric has it, else the overall reward.
     pub fn score(&self) -> f64 {
-        self.average("accuracy").or_else(|| self.average("overall")).unwrap_or(0.0)
+        self.average(self.judged_by()).unwrap_or(0.0)
+    }
+
+    /// The name of the part that [`Evaluation::score`] averages.
+    pub fn judged_by(&self) -> &'static str {
+        if self.average("accuracy").is_some() { "accuracy" } else { "overall" }
     }
 
     /// The unbiased estimate of passing within k tries, for k up to the number of responses.
     pub fn pass_at(&self, k: usize) -> f64 {
-        let estimate = |row: &RowResult| {
-            let right = row.correct.iter().filter(|&&correct| correct > 0.0).count();
-            pass_at_k(row.correct.len(), right, k)
-        };
-        self.rows.iter().map(estimate).sum::<f64>() / self.rows.len().max(1) as f64
+        self.rows.iter().map(|row| row.pass_at(k)).sum::<f64>() / self.rows.len().max(1) as f64
     }
 }
 
@@ -94,7 +111,11 @@ pub fn evaluate(
         if !prompts.is_empty() {
             let groups = sampler.sample(policy, &prompts, &spec)?;
             rows.extend(grade_groups(grader, tasks, groups)?.into_iter().map(|group| RowResult {
-                task: group.task,
+                visit: group.task.prompt.id,
+                problem: group.task.problem.clone(),
+                answer: group.task.answer.clone(),
+                category: group.task.category.clone(),
+                place: group.task.place.clone(),
                 texts: group.texts,
                 rewards: group.rewards,
                 parts: group.parts,

@@ -138,6 +138,13 @@ pub(super) const DATA: Section = Section {
             Toml("\"stop\""),
             "a row that cannot be used stops the run, or is left out and counted",
         ),
+        key(
+            "picture",
+            Kind::Choice(&["whole", "blank", "swapped"]),
+            Toml("\"whole\""),
+            "what `train` and `sft` show: the row's pictures, black ones, or another row's; a control for \
+             [what is learned without looking](evaluation.md#training-without-looking). Validation shows the row's own",
+        ),
         key("shuffle", Kind::Flag, Toml("true"), "whether each epoch visits the rows in a new order"),
         key(
             "max_picture_pixels",

@@ -230,7 +230,7 @@ fn group(g: usize, text: GroupText, file: &StateFile) -> Result<CollectedGroup, 
     let parts = text.parts.into_iter().enumerate().map(|(i, name)| Ok((name, read(&format!("part.{i}"))?)));
     let (problem, answer, place) = (text.problem, text.answer, text.place);
     Ok(CollectedGroup {
-        task: Arc::new(Task { prompt, problem, answer, solution: None, place }),
+        task: Arc::new(Task { prompt, problem, answer, solution: None, category: None, place }),
         group,
         rewards: read("rewards")?,
         parts: parts.collect::<Result<_, TrainError>>()?,
