@@ -100,6 +100,14 @@ pub enum ConfigError {
     Write(String),
 }
 
+/// A text as it may stand in a message: without line feeds, and cut when long.
+pub(crate) fn one_line(text: &str) -> String {
+    const SHOWN: usize = 200;
+    let shown = text.chars().take(SHOWN).map(|letter| if letter.is_control() { ' ' } else { letter });
+    let rest = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
+    shown.collect::<String>() + rest
+}
+
 /// `--set` reaches every key but those inside lists.
 fn how_to_give(key: &str) -> String {
     if key.contains('[') {

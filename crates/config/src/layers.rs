@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 use config::{Config, Map, Source, ValueKind};
 use toml::{Table, Value};
 
-use crate::error::{ConfigError, DEFAULT_ORIGIN};
+use crate::error::{ConfigError, DEFAULT_ORIGIN, one_line};
 use crate::strict::join;
 
 /// Environment variables that belong to a run begin so.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "PERCEPT__";
+
+/// An override's key has at most so many names; no section is as deep.
+const DEEPEST: usize = 16;
 
 /// The run file, and where every value came from.
 #[derive(Clone, Debug, Default)]
@@ -80,14 +83,14 @@ impl Layer {
     /// One environment variable, `PERCEPT__SECTION__KEY`; `None` when it does not begin with [`ENVIRONMENT_PREFIX`].
     pub fn variable(name: &str, value: &str) -> Option<Result<Self, ConfigError>> {
         let path = name.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase();
-        let origin = format!("environment variable {name}");
+        let origin = format!("environment variable {}", one_line(name));
         Some(Self::single(origin, path.rsplit("__"), value, "PERCEPT__SECTION__KEY=value"))
     }
 
     /// One `--set section.key=value`.
     pub fn set(argument: &str) -> Result<Self, ConfigError> {
         const FORM: &str = "--set section.key=value";
-        let origin = format!("--set {argument}");
+        let origin = format!("--set {}", one_line(argument));
         match argument.split_once('=') {
             Some((path, value)) => Self::single(origin, path.trim().rsplit('.'), value, FORM),
             None => Err(ConfigError::Override { origin, reason: "there is no `=`".to_owned(), expected: FORM }),
@@ -105,9 +108,12 @@ impl Layer {
             Err(reason) => return Err(ConfigError::Override { origin, reason, expected }),
         };
         let mut nested = value;
-        for name in inside_out {
-            if !is_bare(name) {
-                let reason = format!("`{name}` is no key");
+        for (depth, name) in inside_out.enumerate() {
+            if !is_bare(name) || depth == DEEPEST {
+                let reason = match depth {
+                    DEEPEST => format!("no key has more than {DEEPEST} names"),
+                    _ => format!("`{}` is no key", one_line(name)),
+                };
                 return Err(ConfigError::Override { origin, reason, expected });
             }
             nested = Value::Table(Table::from_iter([(name.to_owned(), nested)]));

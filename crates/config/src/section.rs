@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::error::{ConfigError, UNPLACED_ORIGIN};
+use crate::error::{ConfigError, UNPLACED_ORIGIN, one_line};
 use crate::strict::{Fault, FaultKind, StrictSection, describe, join, quoted};
 use crate::suggest::{advice, nearest};
 
@@ -63,16 +63,16 @@ fn unknown_choice(key: String, found: &str, known: &[&str]) -> ConfigError {
 
 /// A fault found under `section`, in full. `elsewhere` are full keys to look among when no neighbour is near.
 pub(crate) fn explain(fault: Fault, section: &str, elsewhere: &[String]) -> ConfigError {
-    let at = join(section, &fault.key);
+    let at = one_line(&join(section, &fault.key));
     let origin = UNPLACED_ORIGIN.to_owned();
     match fault.kind {
         FaultKind::UnknownField { field, known } => {
             let advice = unknown_field_advice(&field, &at, known, elsewhere);
-            ConfigError::UnknownKey { origin, key: join(&at, &field), advice }
+            ConfigError::UnknownKey { origin, key: join(&at, &one_line(&field)), advice }
         }
         FaultKind::Missing { field } => ConfigError::Missing { origin, key: join(&at, field) },
         FaultKind::Wrong { expected, found } => ConfigError::WrongValue { origin, key: at, expected, found },
-        FaultKind::UnknownChoice { found, known } => unknown_choice(at, &found, known),
+        FaultKind::UnknownChoice { found, known } => unknown_choice(at, &one_line(&found), known),
         FaultKind::Other(reason) => {
             ConfigError::WrongValue { origin, key: at, expected: "a valid value".to_owned(), found: reason }
         }

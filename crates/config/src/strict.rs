@@ -14,6 +14,8 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
+use crate::error::one_line;
+
 /// What went wrong, and the key under which it did (relative to the value that was deserialized).
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -120,7 +122,7 @@ pub(crate) fn describe(value: &Value) -> String {
         Value::Array(_) => "the list",
         Value::Table(_) => return "a table".to_owned(),
     };
-    let text = value.to_string();
+    let text = one_line(&value.to_string());
     let shown: String = text.chars().take(SHOWN).collect();
     let rest = if shown.len() < text.len() { "..." } else { "" };
     format!("{kind} {shown}{rest}").trim_start().to_owned()

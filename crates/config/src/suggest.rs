@@ -1,5 +1,8 @@
 //! "Did you mean": the nearest of the words that would have been right.
 
+/// Words that differ by more letters than this are not compared.
+const LONGEST: usize = 64;
+
 /// The nearest candidate to what was written, when one is near enough to be what was meant.
 ///
 /// Case and `-` for `_` are no distance. Near enough is one slip in three letters, or the one a longer word shortens
@@ -9,7 +12,11 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
     let allowed = (written.chars().count() / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
-        let mut distance = strsim::damerau_levenshtein(&written, &candidate.to_lowercase());
+        // A text that is much longer is no slip, and comparing it would take its length times as much.
+        let mut distance = match written.len().abs_diff(candidate.len()) {
+            apart if apart > LONGEST => usize::MAX,
+            _ => strsim::damerau_levenshtein(&written, &candidate.to_lowercase()),
+        };
         if distance > allowed && shares_words(&written, candidate) {
             distance = allowed;
         }

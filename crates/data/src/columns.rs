@@ -1,4 +1,6 @@
 //! One cell of an arrow column: as text, or as pictures.
+//!
+//! The types are those that parquet has itself. Arrow's others (large ones, views, dictionaries) are read as these.
 
 use std::path::Path;
 
@@ -7,18 +9,14 @@ use arrow_array::types::{
     Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, StructArray};
+use arrow_array::{Array, StructArray};
 use arrow_schema::DataType;
 
 use crate::dataset::ImageSource;
 
 /// Whether cells of this type are text. A column without values has the null type and says nothing against it.
 pub(crate) fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
+    matches!(kind, DataType::Utf8 | DataType::Null)
 }
 
 /// Whether [`text`] reads cells of this type.
@@ -26,7 +24,6 @@ pub(crate) fn is_scalar(kind: &DataType) -> bool {
     match kind {
         DataType::Float32 | DataType::Float64 | DataType::Boolean => true,
         DataType::Decimal128(..) | DataType::Decimal256(..) => true,
-        DataType::Dictionary(_, values) => is_scalar(values),
         _ => is_text(kind) || kind.is_integer(),
     }
 }
@@ -34,11 +31,7 @@ pub(crate) fn is_scalar(kind: &DataType) -> bool {
 /// Whether [`images`] reads cells of this type.
 pub(crate) fn is_images(kind: &DataType) -> bool {
     match kind {
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => is_image(item.data_type()),
+        DataType::List(item) => is_image(item.data_type()),
         _ => is_image(kind),
     }
 }
@@ -56,11 +49,7 @@ fn is_image(kind: &DataType) -> bool {
 }
 
 fn is_binary(kind: &DataType) -> bool {
-    match kind {
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null => true,
-        DataType::Dictionary(_, values) => is_binary(values),
-        _ => false,
-    }
+    matches!(kind, DataType::Binary | DataType::Null)
 }
 
 /// A cell as text. Whole floats lose their point (a column of integers with gaps is often stored as floats), truth values
@@ -76,12 +65,6 @@ pub(crate) fn text(column: &dyn Array, row: usize) -> Option<String> {
     }
     match column.data_type() {
         DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
-        DataType::LargeUtf8 => Some(column.as_string::<i64>().value(row).to_owned()),
-        DataType::Utf8View => Some(column.as_string_view().value(row).to_owned()),
-        DataType::Dictionary(..) => {
-            let (values, at) = entry(column, row);
-            text(values.as_ref(), at)
-        }
         DataType::Int8 => number!(Int8Type),
         DataType::Int16 => number!(Int16Type),
         DataType::Int32 => number!(Int32Type),
@@ -110,15 +93,11 @@ pub(crate) fn images(column: &dyn Array, row: usize, root: &Path) -> Result<Vec<
     if column.is_null(row) {
         return Ok(Vec::new());
     }
-    let items: ArrayRef = match column.data_type() {
-        DataType::List(_) => column.as_list::<i32>().value(row),
-        DataType::LargeList(_) => column.as_list::<i64>().value(row),
-        DataType::ListView(_) => column.as_list_view::<i32>().value(row),
-        DataType::LargeListView(_) => column.as_list_view::<i64>().value(row),
-        DataType::FixedSizeList(..) => column.as_fixed_size_list().value(row),
+    let Some(lists) = column.as_list_opt::<i32>() else {
         // A column of single pictures: a row without one is a row of text.
-        _ => return Ok(image(column, row, root).into_iter().collect()),
+        return Ok(image(column, row, root).into_iter().collect());
     };
+    let items = lists.value(row);
     let count = items.len();
     (0..count)
         .map(|i| {
@@ -141,31 +120,18 @@ fn image(column: &dyn Array, row: usize, root: &Path) -> Option<ImageSource> {
             field("bytes").or_else(|| field("path"))
         }
         DataType::Binary => from_bytes(column.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => from_bytes(column.as_binary::<i64>().value(row)),
-        DataType::BinaryView => from_bytes(column.as_binary_view().value(row)),
-        DataType::Dictionary(..) => {
-            let (values, at) = entry(column, row);
-            image(values.as_ref(), at, root)
-        }
         _ => text(column, row).filter(|path| !path.is_empty()).map(|path| ImageSource::Path(root.join(path))),
     }
-}
-
-/// The values of a dictionary column and where the (present) cell `row` is among them.
-fn entry(column: &dyn Array, row: usize) -> (ArrayRef, usize) {
-    let cell = column.slice(row, 1);
-    let dictionary = cell.as_any_dictionary();
-    (dictionary.values().clone(), dictionary.normalized_keys()[0])
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
+    use arrow_array::builder::ListBuilder;
     use arrow_array::{
-        BinaryArray, BinaryViewArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array,
-        LargeBinaryArray, LargeStringArray, ListArray, NullArray, StringArray, StringViewArray,
+        ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray,
+        NullArray, StringArray,
     };
     use arrow_buffer::OffsetBuffer;
     use arrow_schema::{Field, Fields};
@@ -184,11 +150,6 @@ mod tests {
     #[test]
     fn every_kind_of_scalar_becomes_text() {
         assert_eq!(texts(StringArray::from(vec![Some("a"), None])), some(&["a", ""]));
-        assert_eq!(texts(LargeStringArray::from(vec![Some("b"), None])), some(&["b", ""]));
-        assert_eq!(
-            texts(StringViewArray::from(vec![Some("a long string view"), None])),
-            some(&["a long string view", ""])
-        );
         assert_eq!(texts(Int64Array::from(vec![Some(-3), None])), some(&["-3", ""]));
         assert_eq!(texts(Float64Array::from(vec![3.0, 0.1, f64::NAN])), some(&["3", "0.1", ""]));
         assert_eq!(texts(Float32Array::from(vec![0.1f32])), some(&["0.1"]));
@@ -196,11 +157,6 @@ mod tests {
         assert_eq!(texts(NullArray::new(1)), some(&[""]));
         let decimals = Decimal128Array::from(vec![1250]).with_precision_and_scale(8, 2).unwrap();
         assert_eq!(texts(decimals), some(&["12.50"]));
-        let mut dictionary = StringDictionaryBuilder::<Int8Type>::new();
-        for value in [Some("x"), None, Some("y"), Some("x")] {
-            dictionary.append_option(value);
-        }
-        assert_eq!(texts(dictionary.finish()), some(&["x", "", "y", "x"]));
     }
 
     fn bytes(values: &[u8]) -> ImageSource {
@@ -226,19 +182,13 @@ mod tests {
 
     #[test]
     fn single_structs_prefer_bytes_then_paths() {
-        let blobs: [ArrayRef; 3] = [
-            Arc::new(BinaryArray::from(vec![Some(b"ab".as_slice()), None, None, Some(b"")])),
-            Arc::new(LargeBinaryArray::from(vec![Some(b"ab".as_slice()), None, None, Some(b"")])),
-            Arc::new(BinaryViewArray::from(vec![Some(b"ab".as_slice()), None, None, Some(b"")])),
-        ];
-        let paths: ArrayRef = Arc::new(StringArray::from(vec![Some("x.png"), Some("/y.png"), None, Some("z.png")]));
-        for blob in blobs {
-            let column = pictures(blob, paths.clone());
-            assert_eq!(read(&column, 0).unwrap(), [bytes(b"ab")]);
-            assert_eq!(read(&column, 1).unwrap(), [ImageSource::Path("/y.png".into())]);
-            assert_eq!(read(&column, 2).unwrap(), []);
-            assert_eq!(read(&column, 3).unwrap(), [path("z.png")]);
-        }
+        let blobs = BinaryArray::from(vec![Some(b"ab".as_slice()), None, None, Some(b"")]);
+        let paths = StringArray::from(vec![Some("x.png"), Some("/y.png"), None, Some("z.png")]);
+        let column = pictures(Arc::new(blobs), Arc::new(paths));
+        assert_eq!(read(&column, 0).unwrap(), [bytes(b"ab")]);
+        assert_eq!(read(&column, 1).unwrap(), [ImageSource::Path("/y.png".into())]);
+        assert_eq!(read(&column, 2).unwrap(), []);
+        assert_eq!(read(&column, 3).unwrap(), [path("z.png")]);
     }
 
     #[test]

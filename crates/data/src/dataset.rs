@@ -40,6 +40,9 @@ impl Row {
     }
 }
 
+/// The largest file of a picture, in bytes.
+const LARGEST_PICTURE: u64 = 1 << 30;
+
 /// Where a picture's encoded bytes (PNG, JPEG, ...) are.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ImageSource {
@@ -52,16 +55,26 @@ impl ImageSource {
     /// The encoded bytes.
     ///
     /// # Errors
-    /// [`DataError::Picture`] when the file cannot be read or is empty.
+    /// [`DataError::Picture`] when the file cannot be read, is empty, larger than 1 GiB, or no file (a pipe, a device).
     pub fn read(&self) -> Result<Vec<u8>, DataError> {
         let path = match self {
             Self::Bytes(bytes) => return Ok(bytes.clone()),
             Self::Path(path) => path,
         };
         let fail = |source| DataError::Picture { path: path.clone(), source };
+        let wrong = |kind, reason: String| fail(std::io::Error::new(kind, reason));
+        // A pipe would be waited for, and a device may never end.
+        let metadata = std::fs::metadata(path).map_err(fail)?;
+        if !metadata.is_file() {
+            return Err(wrong(std::io::ErrorKind::InvalidInput, "it is no regular file".into()));
+        }
+        if metadata.len() > LARGEST_PICTURE {
+            let reason = format!("it has {} bytes, expected at most {LARGEST_PICTURE}", metadata.len());
+            return Err(wrong(std::io::ErrorKind::FileTooLarge, reason));
+        }
         let bytes = std::fs::read(path).map_err(fail)?;
         if bytes.is_empty() {
-            return Err(fail(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file is empty")));
+            return Err(wrong(std::io::ErrorKind::UnexpectedEof, "the file is empty".into()));
         }
         Ok(bytes)
     }
@@ -185,5 +198,27 @@ impl Source {
             Self::Parquet(source) => source.path(),
             Self::JsonLines(source) => source.path(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_a_file_of_bounded_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |path: PathBuf| ImageSource::Path(path).read().map_err(|error| error.to_string());
+        assert!(read(folder.path().into()).unwrap_err().contains("it is no regular file"));
+        #[cfg(unix)]
+        assert!(read("/dev/zero".into()).unwrap_err().contains("it is no regular file"));
+        let path = folder.path().join("large.png");
+        let file = std::fs::File::create(&path).unwrap();
+        assert!(read(path.clone()).unwrap_err().contains("the file is empty"));
+        // The file system keeps no bytes for it.
+        file.set_len(LARGEST_PICTURE + 1).unwrap();
+        assert!(read(path.clone()).unwrap_err().contains("it has 1073741825 bytes, expected at most 1073741824"));
+        file.set_len(3).unwrap();
+        assert_eq!(read(path).unwrap(), [0; 3]);
     }
 }

@@ -86,12 +86,19 @@ impl DataError {
     }
 }
 
-/// Names in backquotes, separated by commas.
+/// How many names are said.
+const SHOWN: usize = 50;
+
+/// Names in backquotes, separated by commas; of many, the first.
 pub(crate) fn quoted(names: &[&str]) -> String {
     if names.is_empty() {
         return "none".into();
     }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// The name among `present` that was most likely meant by `name`: a small slip of spelling, or another word that data sets

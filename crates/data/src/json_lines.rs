@@ -1,5 +1,6 @@
 //! Rows of one file of JSON lines: an index of where lines are; a line is read when it is asked for.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use crate::error::{DataError, nearest};
 
 /// Columns are looked for in this many lines: keys may be left out of some.
 const LINES_FOR_COLUMNS: usize = 100;
+
+/// The longest line, in bytes: rows hold text and paths, no pictures.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// A file of one JSON object per line, whose lines have been found.
 pub(crate) struct JsonLinesFile {
@@ -106,11 +110,11 @@ impl JsonLinesFile {
 
     /// The columns, when each that is required stands in at least one of the first lines.
     fn check_columns(&self, config: &DataConfig) -> Result<Columns, DataError> {
-        let mut present: Vec<String> = Vec::new();
+        let (mut present, mut known) = (Vec::new(), HashSet::new());
         for row in 0..self.num_rows().min(LINES_FOR_COLUMNS) {
             // A line that does not read is reported when its row is asked for, and may be skipped then.
             for name in self.fields(row).unwrap_or_default().keys() {
-                if !present.contains(name) {
+                if known.insert(name.clone()) {
                     present.push(name.clone());
                 }
             }
@@ -191,24 +195,27 @@ fn find_lines(path: &Path) -> Result<Vec<Line>, DataError> {
     let (mut lines, mut bytes, mut offset) = (Vec::new(), Vec::new(), 0);
     for number in 1.. {
         bytes.clear();
-        if file.read_until(b'\n', &mut bytes).map_err(DataError::read(path))? == 0 {
+        if file.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes).map_err(DataError::read(path))? == 0 {
             break;
         }
         let mark = if number == 1 && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
         let content = &bytes[mark..];
         if !content.trim_ascii().is_empty() {
-            let length = u32::try_from(content.len()).map_err(|_| DataError::Row {
-                place: Place { file: path.into(), row: number as usize },
-                field: "line".into(),
-                reason: format!("is {} bytes long; expected less than 4 GiB", content.len()),
-            })?;
+            let length = content.len() as u64;
+            if length > LONGEST_LINE {
+                return Err(DataError::Row {
+                    place: Place { file: path.into(), row: number as usize },
+                    field: "line".into(),
+                    reason: format!("is longer than {LONGEST_LINE} bytes; is the file JSON lines?"),
+                });
+            }
             if lines.is_empty() && content.trim_ascii_start().starts_with(b"[") {
                 return Err(DataError::Format {
                     path: path.into(),
                     found: "one JSON array; write one object per line".into(),
                 });
             }
-            lines.push(Line { offset: offset + mark as u64, length, number });
+            lines.push(Line { offset: offset + mark as u64, length: length as u32, number });
         }
         offset += bytes.len() as u64;
     }
@@ -328,6 +335,24 @@ mod tests {
         let message = DataSet::open(&config).err().unwrap().to_string();
         assert!(message.contains("no column `topic` (key `category`)"), "{message}");
         assert!(message.ends_with("did you mean `subject`?"), "{message}");
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused() {
+        let (_folder, path) = write("");
+        // The file system keeps no bytes for it.
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let message = DataSet::open(&DataConfig::of([&path])).err().unwrap().to_string();
+        assert!(message.contains("line 1, `line`: is longer than 67108864 bytes"), "{message}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_are_read_and_not_all_said() {
+        let keys: String = (0..100_000).map(|key| format!("\"k{key}\":0,")).collect();
+        let (_folder, path) = write(&format!("{{{keys}\"answer\":\"1\"}}\n").repeat(2));
+        let message = DataSet::open(&DataConfig::of([&path])).err().unwrap().to_string();
+        assert!(message.contains("no column `problem`") && message.contains("`k0`, `k1`"), "{message}");
+        assert!(message.contains(" and 99951 more") && message.len() < 1000, "{message}");
     }
 
     #[test]

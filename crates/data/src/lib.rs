@@ -14,6 +14,7 @@ mod dataset;
 mod error;
 mod files;
 mod json_lines;
+mod pages;
 mod parquet_file;
 pub mod shapes;
 mod swaps;

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 use arrow_schema::DataType;
@@ -12,18 +14,29 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
+};
+use parquet::file::reader::{ChunkReader, Length};
 
 use crate::columns;
 use crate::config::{Columns, DataConfig};
 use crate::dataset::{Place, Row};
 use crate::error::DataError;
+use crate::pages::{self, Bounded};
 use crate::windows::Window;
 
 /// A stretch holds about this many bytes, so that neighbours are decoded together and strangers are not.
 const WINDOW_BYTES: usize = 4 << 20;
 /// ... and at most this many rows: a dictionary makes rows look smaller on disk than they are in memory.
 const WINDOW_ROWS: usize = 64;
+/// Rows that are all alike may take less than a byte; with fewer bytes than this the footer is damaged.
+const ROWS_PER_BYTE: u64 = 64;
+/// The deepest nesting of columns; pictures are three deep.
+const DEEPEST: usize = 64;
+/// The stack that a footer is read on, and more of it for each of the footer's bytes. It takes memory only where it is used.
+const STACK: usize = 2 << 20;
+const STACK_PER_BYTE: usize = 512;
 
 /// A parquet file whose footer has been read.
 pub(crate) struct ParquetFile {
@@ -36,18 +49,15 @@ pub(crate) struct ParquetFile {
     starts: Vec<usize>,
     /// The number of rows in a stretch, for each row group.
     strides: Vec<usize>,
+    /// What is wrong with the pages of each row group, once they have been looked at.
+    complaints: Vec<OnceLock<Result<(), String>>>,
 }
 
 impl ParquetFile {
     /// Reads the footer and checks the columns.
     pub fn open(path: &Path, config: &DataConfig) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(DataError::read(path))?;
-        // The offset index lets a read skip pages; statistics would only take memory.
-        let options = ArrowReaderOptions::new()
-            .with_offset_index_policy(PageIndexPolicy::Optional)
-            .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| unreadable(path, error))?;
+        let file = Bounded(File::open(path).map_err(DataError::read(path))?);
+        let metadata = load(&file).map_err(|reason| unreadable(path, reason))?;
         let present: Vec<&str> = metadata.schema().fields().iter().map(|field| field.name().as_str()).collect();
         let columns = config.resolve(&present).map_err(|missing| DataError::missing_column(path, missing, &present))?;
         let wanted = columns.names();
@@ -63,6 +73,7 @@ impl ParquetFile {
             mask,
             starts: vec![0],
             strides: Vec::new(),
+            complaints: Vec::new(),
             metadata,
         };
         source.check_types()?;
@@ -94,7 +105,8 @@ impl ParquetFile {
             RowSelection::from_consecutive_ranges(std::iter::once(rows.start - first..rows.end - first), end - first);
         let file = File::open(&self.path).map_err(DataError::read(&self.path))?;
         let decode = || -> Result<Vec<RecordBatch>, String> {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            self.check_pages(group)?;
+            ParquetRecordBatchReaderBuilder::new_with_metadata(Bounded(file), self.metadata.clone())
                 .with_projection(self.mask.clone())
                 .with_row_groups(vec![group])
                 .with_row_selection(selection)
@@ -104,7 +116,7 @@ impl ParquetFile {
                 .map(|batch| batch.map_err(|error| error.to_string()))
                 .collect()
         };
-        let reason = match decode() {
+        let reason = match unpanicked(decode) {
             Ok(batches) => match batches.iter().map(RecordBatch::num_rows).sum::<usize>() {
                 count if count == rows.len() => return Ok(Window { start: rows.start, batches }),
                 count => format!("{count} of {} rows are there", rows.len()),
@@ -150,6 +162,23 @@ impl ParquetFile {
         DataError::Row { place: self.place(row), field: field.into(), reason }
     }
 
+    /// Whether the pages of a row group hold what they claim; looked up once.
+    fn check_pages(&self, group: usize) -> Result<(), String> {
+        let check = || {
+            let metadata = self.metadata.metadata();
+            let chunks = metadata.row_group(group).columns().iter().enumerate();
+            for (leaf, chunk) in chunks.filter(|(leaf, _)| self.mask.leaf_included(*leaf)) {
+                let file = File::open(&self.path).map_err(|error| error.to_string())?;
+                let index = metadata.page_index().and_then(|index| index.page_locations(group, leaf).cloned());
+                let rows = self.starts[group + 1] - self.starts[group];
+                let complaint = |error| format!("column `{}`: {error}", chunk.column_path().string());
+                pages::check(file, chunk, rows, index).map_err(complaint)?;
+            }
+            Ok(())
+        };
+        self.complaints[group].get_or_init(|| unpanicked(check)).clone()
+    }
+
     fn group_of(&self, row: usize) -> usize {
         self.starts.partition_point(|&start| start <= row) - 1
     }
@@ -181,10 +210,11 @@ impl ParquetFile {
 
     /// Counts the rows of each row group and chooses its stretches.
     fn index(&mut self) -> Result<(), DataError> {
+        let most_rows = self.file_bytes()?.saturating_mul(ROWS_PER_BYTE).min(u32::MAX.into());
         for group in self.metadata.metadata().row_groups() {
-            let mut bytes = 0;
+            let mut bytes = 0usize;
             for (leaf, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf)) {
-                bytes += usize::try_from(chunk.uncompressed_size()).unwrap_or(0);
+                bytes = bytes.saturating_add(usize::try_from(chunk.uncompressed_size()).unwrap_or(0));
                 if !matches!(
                     chunk.compression(),
                     Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)
@@ -196,15 +226,58 @@ impl ParquetFile {
                     });
                 }
             }
-            let rows = usize::try_from(group.num_rows()).map_err(|_| DataError::Parquet {
-                path: self.path.clone(),
-                reason: format!("a row group of {} rows", group.num_rows()),
-            })?;
-            self.starts.push(self.num_rows() + rows);
+            // A number in the footer costs nothing, and much is made as long as a data set has rows.
+            let rows = usize::try_from(group.num_rows()).ok();
+            let end = rows.and_then(|rows| self.num_rows().checked_add(rows)).filter(|end| *end as u64 <= most_rows);
+            let (Some(rows), Some(end)) = (rows, end) else {
+                let reason = format!("a row group of {} rows, and the file can hold {most_rows}", group.num_rows());
+                return Err(unreadable(&self.path, reason));
+            };
+            self.starts.push(end);
             self.strides.push((WINDOW_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, WINDOW_ROWS));
+            self.complaints.push(OnceLock::new());
         }
         Ok(())
     }
+
+    fn file_bytes(&self) -> Result<u64, DataError> {
+        Ok(std::fs::metadata(&self.path).map_err(DataError::read(&self.path))?.len())
+    }
+}
+
+/// Reads the footer. Crate `parquet` follows a schema's nesting with the stack, so that it is given one that is as deep as a footer
+/// of this length can nest, and what nests deeper than data does is refused before it leaves that stack.
+fn load(file: &Bounded) -> Result<ArrowReaderMetadata, String> {
+    let work = || {
+        let metadata = load_any(file).map_err(|error| error.to_string())?;
+        let leaves = metadata.parquet_schema().columns().iter();
+        match leaves.map(|leaf| leaf.path().parts().len()).max() {
+            Some(depth) if depth > DEEPEST => Err(format!("a column is nested {depth} deep")),
+            _ => Ok(metadata),
+        }
+    };
+    // The footer's length stands before the last four bytes.
+    let length = file.get_bytes(file.len().saturating_sub(8), 4).unwrap_or_default();
+    let footer = length.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let stack = STACK + STACK_PER_BYTE.saturating_mul(file.len().min(footer.into()) as usize);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, || unpanicked(work));
+        let thread = thread.map_err(|error| format!("there is no room for its footer of {footer} bytes: {error}"))?;
+        thread.join().expect("the work's panics are errors")
+    })
+}
+
+/// The footer, and the offset index, which lets a read skip pages; statistics would only take memory.
+fn load_any(file: &Bounded) -> Result<ArrowReaderMetadata, ParquetError> {
+    let options = ParquetMetaDataOptions::new().with_column_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    let footer = ParquetMetaDataReader::new().with_metadata_options(Some(options)).parse_and_finish(file)?;
+    pages::check_indexes(file, &footer)?;
+    let mut reader =
+        ParquetMetaDataReader::new_with_metadata(footer).with_offset_index_policy(PageIndexPolicy::Optional);
+    reader.read_page_indexes(file)?;
+    // The types are parquet's own: those that Arrow's writers add would let texts grow beyond 2 GiB.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ArrowReaderMetadata::try_new(Arc::new(reader.finish()?), options)
 }
 
 impl Columns {
@@ -215,23 +288,35 @@ impl Columns {
     }
 }
 
-fn unreadable(path: &Path, error: ParquetError) -> DataError {
-    DataError::Parquet { path: path.into(), reason: error.to_string() }
+fn unreadable(path: &Path, reason: String) -> DataError {
+    DataError::Parquet { path: path.into(), reason }
+}
+
+/// Crate `parquet` panics on some files that contradict themselves: one bad file or row must not end a run.
+fn unpanicked<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| {
+        let words = payload.downcast_ref::<&str>().copied();
+        let message = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Err(format!("its parts contradict each other ({message})"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::types::Int8Type;
     use arrow_array::{
-        Array, ArrayRef, BinaryArray, BinaryViewArray, Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray,
-        ListArray, NullArray, StringArray, StringViewArray, StructArray,
+        Array, ArrayRef, BinaryArray, BinaryViewArray, DictionaryArray, Int64Array, LargeBinaryArray, LargeListArray,
+        LargeStringArray, ListArray, NullArray, StringArray, StringViewArray, StructArray,
     };
     use arrow_buffer::OffsetBuffer;
     use arrow_schema::{Field, Fields};
     use parquet::arrow::ArrowWriter;
-    use parquet::basic::ZstdLevel;
+    use parquet::basic::{Repetition, Type as PhysicalType, ZstdLevel};
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::types::Type;
 
     use super::*;
     use crate::{DataSet, ImageSource};
@@ -309,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn large_and_view_types_survive_the_file() {
+    fn large_view_and_dictionary_types_survive_the_file() {
         let blobs: [ArrayRef; 2] = [
             Arc::new(LargeBinaryArray::from(vec![Some(b"ab".as_slice()), None])),
             Arc::new(BinaryViewArray::from(vec![Some(b"ab".as_slice()), None])),
@@ -323,11 +408,14 @@ mod tests {
                     ("problem", Arc::new(StringViewArray::from(vec!["a", "b"])) as ArrayRef),
                     ("answer", Arc::new(LargeStringArray::from(vec!["1", "2"]))),
                     ("images", Arc::new(images)),
+                    ("solution", Arc::new(["x", "x"].into_iter().collect::<DictionaryArray<Int8Type>>())),
                 ],
                 snappy(),
             );
-            let data = open(&fixture).unwrap();
+            let config = DataConfig { solution: Some("solution".into()), ..DataConfig::of([&fixture.path]) };
+            let data = DataSet::open(&config).unwrap();
             assert!(data.row(0).unwrap().images.is_empty());
+            assert_eq!(data.row(0).unwrap().solution.as_deref(), Some("x"));
             let path = fixture.folder.path().join("p.png");
             let row = data.row(1).unwrap();
             assert_eq!(row.images, [ImageSource::Bytes(b"ab".to_vec()), ImageSource::Path(path.clone())]);
@@ -406,6 +494,42 @@ mod tests {
             assert_eq!(error.place().unwrap().row, row);
             assert!(error.to_string().contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_schema_without_bottom_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.parquet");
+        let write = || {
+            let leaf = Type::primitive_type_builder("x", PhysicalType::INT32).build().unwrap();
+            let group = |inner| Type::group_type_builder("x").with_fields(vec![Arc::new(inner)]);
+            let nested =
+                (0..20_000).fold(leaf, |inner, _| group(inner).with_repetition(Repetition::REQUIRED).build().unwrap());
+            let schema = Arc::new(group(nested).build().unwrap());
+            SerializedFileWriter::new(File::create(&path).unwrap(), schema, Arc::default()).unwrap().close().unwrap();
+        };
+        // Writing it takes a stack, too.
+        std::thread::scope(|scope| {
+            std::thread::Builder::new().stack_size(1 << 30).spawn_scoped(scope, write).unwrap().join().unwrap();
+        });
+        assert!(message(DataSet::open(&DataConfig::of([&path]))).contains("a column is nested 20001 deep"));
+    }
+
+    #[test]
+    fn an_index_that_claims_more_than_it_holds_is_refused() {
+        let columns = ["problem", "answer", "images"].map(|name| (name, texts(100, |row| row.to_string())));
+        let fixture = write(columns.into(), snappy().set_data_page_row_count_limit(4).set_write_batch_size(4));
+        assert_eq!(open(&fixture).unwrap().row(99).unwrap().problem, "99");
+        let at = {
+            let footer = ParquetMetaDataReader::new().parse_and_finish(&File::open(&fixture.path).unwrap()).unwrap();
+            footer.row_group(0).column(0).offset_index_offset().unwrap() as usize
+        };
+        let mut bytes = std::fs::read(&fixture.path).unwrap();
+        // A list of structures whose number stands behind its head.
+        assert_eq!(bytes[at..at + 2], [0x19, 0xfc]);
+        bytes[at + 2..at + 7].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 7]);
+        std::fs::write(&fixture.path, bytes).unwrap();
+        assert!(message(open(&fixture)).contains("claims 2147483647 pages"));
     }
 
     #[test]

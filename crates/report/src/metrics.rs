@@ -3,8 +3,11 @@
 use crate::lines::{self, Place};
 use crate::{ReportError, run};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Most names times steps: every name has a place in every step.
+const MOST_NUMBERS: usize = 1 << 26;
 
 /// The numbers of a run by name and step. A number that was not finite is NaN; one that a step does not have is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +33,12 @@ impl Metrics {
             rows.insert(step, row);
             Ok(())
         })?;
+        let names: BTreeSet<&String> = rows.values().flat_map(BTreeMap::keys).collect();
+        if names.len().saturating_mul(rows.len()) > MOST_NUMBERS {
+            let found = format!("{} names in {} steps", names.len(), rows.len());
+            let (expected, place) = (format!("at most {MOST_NUMBERS} numbers"), Place { path: &path, line: 1 });
+            return Err(place.field("step", expected, found, "metrics.jsonl has the same names in every step"));
+        }
         let mut metrics =
             Self { steps: rows.keys().copied().collect(), notes: Vec::from_iter(note), ..Self::default() };
         for (at, row) in rows.into_values().enumerate() {

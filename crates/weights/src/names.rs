@@ -56,8 +56,11 @@ impl NamingScheme {
 
 /// The candidate nearest to `name`, when it is near enough to be meant: at most a third of the letters differ.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = name.chars().count() / 3;
-    let distances = candidates.into_iter().map(|candidate| (strsim::levenshtein(name, candidate), candidate));
+    let length = name.chars().count();
+    let allowed = length / 3;
+    // What is much longer or shorter is not near, and comparing it would take its length times as much.
+    let similar = candidates.into_iter().filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed);
+    let distances = similar.map(|candidate| (strsim::levenshtein(name, candidate), candidate));
     distances.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 

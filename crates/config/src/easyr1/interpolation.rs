@@ -83,6 +83,7 @@ fn value_of(name: &str, path: &[String], lookup: &mut Lookup) -> Result<Node, St
     };
     match &node.content {
         Content::List(_) | Content::Table(_) => Err(format!("`{key}` is a list or table; write it out")),
+        Content::Text(text) if text.len() > MAX_LENGTH => Err(format!("`{key}` is longer than {MAX_LENGTH} bytes")),
         Content::Text(text) if text.contains("${") => {
             let path: Vec<String> = key.split('.').map(str::to_owned).collect();
             lookup.depth += 1;

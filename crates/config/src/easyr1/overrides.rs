@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::ImportError;
 use super::yaml::{Content, Node, Place, load};
+use crate::error::one_line;
 
 /// Lay an override over the tree.
 ///
@@ -13,7 +14,7 @@ pub(super) fn apply(root: &mut Node, argument: &str) -> Result<(), ImportError> 
     let (key, value) = parts(argument)?;
     let mut node =
         load(value).map_err(|fault| complaint(argument, format!("the value is not YAML: {}", fault.reason)))?;
-    let place = Place::Override(Arc::from(argument));
+    let place = Place::Override(Arc::from(one_line(argument)));
     put(&mut node, &place);
     let names: Vec<&str> = key.split('.').collect();
     let mut target = root;
@@ -77,6 +78,7 @@ fn put(node: &mut Node, place: &Place) {
 }
 
 fn complaint(argument: &str, reason: String) -> ImportError {
+    let (argument, reason) = (one_line(argument), one_line(&reason));
     let bare = argument.trim_start_matches(['-', '+']);
     let is_better = bare != argument && bare.contains('=');
     let advice = if is_better {
@@ -84,7 +86,7 @@ fn complaint(argument: &str, reason: String) -> ImportError {
     } else {
         "write key=value, as in `worker.actor.optim.lr=1e-6`".to_owned()
     };
-    ImportError::Override { argument: argument.to_owned(), reason, advice }
+    ImportError::Override { argument, reason, advice }
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 /// Deepest nesting; what is written there is no run.
 const MAX_DEPTH: usize = 32;
-/// Most nodes, copies through aliases counted.
-const MAX_NODES: usize = 100_000;
+/// Most nodes, copies through aliases counted; a run has hundreds.
+const MAX_NODES: usize = 10_000;
+/// Most bytes that aliases may copy.
+const MAX_COPIED: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
@@ -80,11 +82,16 @@ impl Node {
         })
     }
 
-    fn size(&self) -> usize {
-        1 + match &self.content {
-            Content::List(items) => items.iter().map(Self::size).sum(),
-            Content::Table(entries) => entries.iter().map(|(_, node)| node.size()).sum(),
-            _ => 0,
+    /// The number of nodes, and of bytes in their texts.
+    fn size(&self) -> [usize; 2] {
+        let sum = |[nodes, bytes]: [usize; 2], [more, longer]: [usize; 2]| [nodes + more, bytes + longer];
+        match &self.content {
+            Content::Text(text) => [1, text.len()],
+            Content::List(items) => items.iter().map(Self::size).fold([1, 0], sum),
+            Content::Table(entries) => {
+                entries.iter().map(|(key, node)| sum([0, key.len()], node.size())).fold([1, 0], sum)
+            }
+            _ => [1, 0],
         }
     }
 }
@@ -121,6 +128,7 @@ struct Loader {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     num_nodes: usize,
+    num_copied: usize,
     root: Option<Node>,
 }
 
@@ -131,7 +139,12 @@ impl Loader {
             Event::DocumentStart(_) if self.root.is_some() => fault("a second document begins; a run is one document"),
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(node) => {
-                    self.num_nodes += node.size();
+                    let [nodes, bytes] = node.size();
+                    self.num_nodes += nodes;
+                    self.num_copied += bytes;
+                    if self.num_copied > MAX_COPIED {
+                        return fault("aliases copy more than a mebibyte");
+                    }
                     let node = Node { place: Place::Line(line), content: node.content.clone() };
                     self.add(node, line, column)
                 }
@@ -309,6 +322,6 @@ mod tests {
         assert!(reason("a: [1, 2").starts_with("1:") || reason("a: [1, 2").starts_with("2:"));
         assert!(reason(&"[".repeat(40)).contains("deep"));
         let bomb = format!("a: &a [{}]\nb: &b [{}]\nc: [{}]", "1, ".repeat(99), "*a, ".repeat(99), "*b, ".repeat(99));
-        assert_eq!(reason(&bomb), "3: more than 100000 values");
+        assert_eq!(reason(&bomb), "2: more than 10000 values");
     }
 }

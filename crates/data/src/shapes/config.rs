@@ -222,7 +222,7 @@ impl TaskConfig {
     /// # Errors
     /// [`DataError::Task`] with the key, what it should be and what it is.
     pub fn check(&self) -> Result<(), DataError> {
-        let cells = self.grid * self.grid;
+        let cells = self.grid.saturating_mul(self.grid);
         let asks = |kind| self.kinds.contains(&kind);
         let things = self.things();
         let fail = |key, expected: String, found: String| Err(DataError::Task { key, expected, found });

@@ -120,7 +120,7 @@ fn a_flood_waits() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: percept_hostile::config().cases.min(1000), ..percept_hostile::config() })]
+    #![proptest_config(ProptestConfig { cases: percept_hostile::config().cases.min(5000), ..percept_hostile::config() })]
 
     #[test]
     fn damaged_replies_are_no_harm(input in damaged(reading::replies()), any in any_bytes(&[b"{\"id\":0,"], 200)) {
