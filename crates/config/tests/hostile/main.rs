@@ -191,6 +191,12 @@ fn long_texts_are_no_harm() {
     }
 }
 
+/// No key is near it, and comparing would take memory for the product of both lengths.
+#[test]
+fn a_key_of_any_length_is_no_harm() {
+    within(LARGE, || reading::run_file(&format!("{RUN}[rollout]\n{} = 1\n", "a".repeat(4 << 20)), &[], &[]));
+}
+
 /// Different keys, each once.
 #[test]
 fn many_keys_are_no_harm() {

@@ -24,7 +24,9 @@ fn told<T>(result: Result<T, WeightsError>, folder: &Path) -> Option<T> {
 /// Opens a folder of weights, compares it with a model and reads every tensor. Says whether it could be opened.
 fn open(folder: &Path) -> bool {
     let Some(checkpoint) = told(Checkpoint::open(folder, SCHEME), folder) else { return false };
-    let expected = ["model.norm.weight", "lm_head.weight"].map(|name| Expected::new(name, [2]));
+    let layers = (0..10).map(|layer| format!("model.layers.{layer}.self_attn.q_proj.weight.of_a_long_name"));
+    let names = ["model.norm.weight", "lm_head.weight"].map(str::to_owned).into_iter().chain(layers);
+    let expected: Vec<Expected> = names.map(|name| Expected::new(name, [2])).collect();
     told(checkpoint.check(&expected), folder);
     let mut num_parameters = 0;
     for name in checkpoint.names() {
