@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod device;
+mod doctor;
 mod gradients;
 mod init;
 mod looking;

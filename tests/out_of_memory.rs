@@ -188,6 +188,7 @@ fn train(folder: &Path, micro_tokens: usize, tokens: usize, rows: usize) -> Done
         grader: &Even,
         save: &|_, _| Ok(()),
         interrupt: &AtomicBool::new(false),
+        watch: &mut (),
         report: &mut |_, step| metrics.push(step.clone()),
     }
     .run(None);

@@ -1,7 +1,7 @@
 //! Commands and their flags.
 
 use crate::device::DeviceFlag;
-use crate::{App, bench, check, device, evaluate, import, init, look, plan, quickstart, sample, task, train};
+use crate::{App, bench, check, device, doctor, evaluate, import, init, look, plan, quickstart, sample, task, train};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +22,8 @@ enum Command {
     Train(RunArguments),
     /// Predict how much memory and time a run takes, before any weight is read; exit code 2 when it does not fit
     Plan(plan::Arguments),
+    /// Sample a few prompts of a run, and say what would keep it from learning; exit code 1 when something would
+    Doctor(doctor::Arguments),
     /// Warm a checkpoint up by cross-entropy on worked solutions
     Sft(RunArguments),
     /// Measure a checkpoint on a data set: avg@k and pass@k
@@ -73,6 +75,7 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Quickstart(arguments) => quickstart::run(app, &arguments)?,
         Command::Train(arguments) => return train::train(app, &arguments),
         Command::Plan(arguments) => return plan::run(app, &arguments),
+        Command::Doctor(arguments) => return doctor::run(app, &arguments),
         Command::Sft(arguments) => return train::sft(app, &arguments),
         Command::Eval(arguments) => evaluate::run(app, &arguments)?,
         Command::Sample(arguments) => sample::run(&arguments)?,

@@ -7,6 +7,7 @@ pub mod check;
 mod cli;
 mod cost;
 pub mod device;
+mod doctor;
 mod evaluate;
 mod grading;
 mod hardware;

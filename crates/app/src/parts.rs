@@ -148,6 +148,24 @@ impl Parts {
         shuffle: bool,
         limit: Option<usize>,
     ) -> anyhow::Result<Source> {
+        let set = self.data_set(files, solutions)?;
+        let reading = Reading {
+            seed: self.run.trainer.seed,
+            shuffle,
+            solutions,
+            skip_bad: self.run.data.on_bad_row == OnBadRow::Skip,
+            limit,
+        };
+        let progress = bar("checking rows");
+        let source = Source::open(set, self.preparation.clone(), &reading, &progress)?;
+        if let Some(text) = source.left_out() {
+            eprintln!("{text}");
+        }
+        Ok(source)
+    }
+
+    /// The rows of some files, unchecked.
+    pub(crate) fn data_set(&self, files: &[PathBuf], solutions: bool) -> anyhow::Result<DataSet> {
         let data = &self.run.data;
         let config = DataConfig {
             files: files.to_vec(),
@@ -158,20 +176,7 @@ impl Parts {
             image_root: data.image_root.clone(),
             ..DataConfig::default()
         };
-        let set = DataSet::open(&config)?;
-        let reading = Reading {
-            seed: self.run.trainer.seed,
-            shuffle,
-            solutions,
-            skip_bad: data.on_bad_row == OnBadRow::Skip,
-            limit,
-        };
-        let progress = bar("checking rows");
-        let source = Source::open(set, self.preparation.clone(), &reading, &progress)?;
-        if let Some(text) = source.left_out() {
-            eprintln!("{text}");
-        }
-        Ok(source)
+        Ok(DataSet::open(&config)?)
     }
 
     pub(crate) fn corruption(&self) -> anyhow::Result<Box<dyn percept_vision::Corruption>> {
@@ -334,6 +339,16 @@ pub(crate) fn corruption(run: &RunConfig, table: &toml::Table) -> anyhow::Result
     Ok(config.build()?)
 }
 
+/// The text around a problem.
+pub(crate) fn format_prompt(run: &RunConfig) -> anyhow::Result<percept_text::FormatPrompt> {
+    let name = match &run.data.format_prompt {
+        FormatPrompt::Papo => "math_perception".to_owned(),
+        FormatPrompt::Plain => "none".to_owned(),
+        FormatPrompt::File(path) => path.display().to_string(),
+    };
+    Ok(percept_text::FormatPrompt::load(&name, Path::new("."))?)
+}
+
 fn preparation(
     run: &RunConfig,
     folder: &Path,
@@ -341,11 +356,6 @@ fn preparation(
     generation: &GenerationConfig,
 ) -> anyhow::Result<Preparation> {
     let data = &run.data;
-    let format = match &data.format_prompt {
-        FormatPrompt::Papo => "math_perception".to_owned(),
-        FormatPrompt::Plain => "none".to_owned(),
-        FormatPrompt::File(path) => path.display().to_string(),
-    };
     let options = PromptOptions {
         image_token: special.image,
         video_token: special.video,
@@ -358,7 +368,7 @@ fn preparation(
     let prompts = PromptBuilder::new(
         Tokenizer::from_folder(folder)?,
         ChatTemplate::from_folder(folder)?,
-        percept_text::FormatPrompt::load(&format, Path::new("."))?,
+        format_prompt(run)?,
         options,
     )?;
     Ok(Preparation {

@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::cli::RunArguments;
+use crate::doctor::Watcher;
 use crate::parts::{Parts, optimizer};
 use crate::report::Table;
 use anyhow::{Context, ensure};
@@ -122,6 +123,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
+    let mut watch = Watcher::new(&parts, &*objective, &grader.rubric, &source, table.bar())?;
     catch_interrupts();
     let outcome = Run {
         settings: &settings,
@@ -134,6 +136,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         grader: &grader,
         save: &*parts.save(),
         interrupt: &INTERRUPT,
+        watch: &mut watch,
         report: &mut |step, metrics| table.report(step, metrics),
     }
     .run(resume.as_deref());

@@ -31,7 +31,7 @@ pub use optimizer::Optimizer;
 pub use portion::is_out_of_memory;
 pub use refill::{Progress as RefillProgress, Refill};
 pub use run::{Outcome, Run};
-pub use seams::{Grade, Grader, SavePolicy, TaskSource};
+pub use seams::{Grade, Grader, SavePolicy, TaskSource, Watch};
 pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
 pub use sft::SftRun;
 pub use step::{Collector, Phases, Reference};

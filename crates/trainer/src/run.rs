@@ -9,7 +9,7 @@ use crate::samples::Samples;
 use crate::settings::Settings;
 use crate::step::{Collector, Phases, Reference};
 use crate::update::Updater;
-use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError};
+use crate::{Batch, Grader, SavePolicy, TaskSource, TrainError, Watch};
 use percept_core::{Objective, Policy, Progress, Sampler};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +28,8 @@ pub struct Run<'a> {
     pub save: &'a SavePolicy,
     /// Set from outside to finish the step, save and stop.
     pub interrupt: &'a AtomicBool,
+    /// Shown what each step samples.
+    pub watch: &'a mut dyn Watch,
     /// Told the metrics of each step.
     pub report: &'a mut dyn FnMut(u64, &Metrics),
 }
@@ -141,12 +143,17 @@ impl Run<'_> {
             grader: self.grader,
             objective: self.objective,
             reference: self.reference.as_ref(),
+            watch: &mut *self.watch,
             micro_tokens: state.micro_tokens(self.settings),
         };
         let mut next_visit = state.next_visit;
-        let batch = collector.collect(&behavior, state.step, &mut next_visit, metrics, phases)?;
+        let collected = collector.collect(&behavior, state.step, &mut next_visit, metrics, phases);
+        let micro_tokens = collector.micro_tokens;
+        // also of a step that could not be filled: why, is the question then
+        self.watch.collected(state.step);
+        let batch = collected?;
         state.next_visit = next_visit;
-        state.keep_micro_tokens(self.settings, collector.micro_tokens);
+        state.keep_micro_tokens(self.settings, micro_tokens);
         Ok(batch)
     }
 

@@ -1,6 +1,6 @@
 //! What the trainer asks of the parts that it does not know: data, verification, storage.
 
-use crate::TrainError;
+use crate::{CollectedGroup, TrainError};
 use percept_core::{PicturePatches, Policy, Task};
 use std::path::Path;
 
@@ -46,6 +46,22 @@ pub trait Grader: Send + Sync {
     fn pieces(&self, _response: &[u32]) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Looks at what a step samples, before anything is learned from it. It changes nothing.
+pub trait Watch {
+    /// A verified group, whether it is learned from or not.
+    fn sampled(&mut self, step: u64, group: &CollectedGroup);
+
+    /// The step samples no more; also when what it has is not enough.
+    fn collected(&mut self, step: u64);
+}
+
+/// Nobody looks.
+impl Watch for () {
+    fn sampled(&mut self, _step: u64, _group: &CollectedGroup) {}
+
+    fn collected(&mut self, _step: u64) {}
 }
 
 /// Writes a policy's weights, and all that belongs beside them, into a folder.

@@ -9,7 +9,7 @@ use crate::portion::shrinking;
 use crate::refill::{Progress, Refill};
 use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
-use crate::{Grade, Grader, TaskSource, TrainError};
+use crate::{Grade, Grader, TaskSource, TrainError, Watch};
 use percept_core::{
     Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplingSpec, Task, Weights,
 };
@@ -47,6 +47,8 @@ pub struct Collector<'a> {
     pub grader: &'a dyn Grader,
     pub objective: &'a dyn Objective,
     pub reference: Option<&'a Reference<'a>>,
+    /// Shown every group.
+    pub watch: &'a mut dyn Watch,
     /// Tokens scored at once; less after memory has run out.
     pub micro_tokens: usize,
 }
@@ -100,6 +102,7 @@ impl Collector<'_> {
                     break;
                 }
                 for group in self.sample_and_grade(behavior, tasks.to_vec(), step, phases)? {
+                    self.watch.sampled(step, &group);
                     let admitted = self.objective.admit(&outcome(&group, rollout));
                     means.push(self.filtered_mean(&group));
                     sampled.push(Sampled::of(&group));

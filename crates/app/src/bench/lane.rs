@@ -67,6 +67,7 @@ impl<'a> Lane<'a> {
             grader,
             objective: &*self.objective,
             reference: self.reference.as_ref(),
+            watch: &mut (),
             micro_tokens: settings.micro_tokens,
         };
         let batch = collector.collect(&behavior, step, &mut self.next, &mut metrics, &mut phases)?;
