@@ -90,17 +90,14 @@ fn a_run_that_learns_is_healthy() {
 fn a_format_prompt_that_asks_for_something_else() {
     let place = Place::new();
     place.write("answer.jinja", "{{ content }} Write the number between <answer> and </answer>.");
+    let words = ["<think>", "boxed", "they ask for <answer> and </answer>", "answer.jinja", "data.format_prompt=papo"];
+    doctor(&place, &["data.format_prompt=answer.jinja"]).names("prompt_does_not_ask", &words);
+    doctor(&place, &["data.format_prompt=none"]).names("prompt_does_not_ask", &["none", "data.format_prompt=papo"]);
+    // asked for, and not done: random weights
     let base = format!("model.checkpoint={}", place.workshop.base().display());
-    let examined = doctor(&place, &["data.format_prompt=answer.jinja", &base]);
-    assert_eq!(examined.said.code, Some(1));
-    // random weights never stop, either
-    assert!(examined.codes("error").contains(&"prompt_does_not_ask"), "{}", examined.said.out);
-    let finding = examined.findings().iter().find(|f| f["code"] == "prompt_does_not_ask").expect("it").to_string();
-    for word in ["<think>", "boxed", "they ask for <answer> and </answer>", "answer.jinja", "data.format_prompt=papo"] {
-        assert!(finding.contains(word), "{word:?} is not in {finding}");
-    }
-    // what it says helps
-    assert!(!doctor(&place, &[&base]).codes("error").contains(&"prompt_does_not_ask"));
+    let examined = doctor(&place, &[&base]);
+    assert!(examined.codes("error").contains(&"form_is_missing"), "{}", examined.said.out);
+    assert!(!examined.codes("error").contains(&"prompt_does_not_ask"), "{}", examined.said.out);
 }
 
 #[test]
@@ -118,7 +115,7 @@ fn swapped_columns() {
 #[test]
 fn responses_that_are_cut() {
     let place = Place::new();
-    let words = ["rollout.max_new_tokens = 4", "the shortest response with full marks", "32 of 32 responses (100 %)"];
+    let words = ["rollout.max_new_tokens = 4", "the shortest response with full marks", "end at the limit"];
     let examined = doctor(&place, &["rollout.max_new_tokens=4"]);
     examined.names("responses_cut", &words);
     // what it says helps
@@ -144,14 +141,25 @@ fn a_stop_token_that_never_comes() {
 #[test]
 fn a_tag_that_is_left_out_of_what_is_decoded() {
     let place = Place::new();
-    let folder = checkpoint(&place, "special");
+    // a checkpoint that has learned to write `<think>` as one special token
+    let folder = place.path().join("special");
+    std::fs::create_dir(&folder).expect("a folder");
+    for (file, bytes) in files(&place.workshop.base()) {
+        std::fs::write(folder.join(file), bytes).expect("writes");
+    }
     let path = folder.join("tokenizer.json");
     let text = std::fs::read_to_string(&path).expect("reads");
     assert!(text.contains("<|vision_pad|>"));
     std::fs::write(&path, text.replace("<|vision_pad|>", "<think>")).expect("writes");
-    let examined = doctor(&place, &["model.checkpoint=special"]);
-    assert_eq!(examined.said.code, Some(1));
-    assert_eq!(examined.codes("error"), ["tag_is_special"], "{}", examined.said.out);
+    let train = place.workshop.data("train");
+    let sets = format!(
+        "model.checkpoint=special data.special_tokens_in_text=allow data.train={} sft.steps=40 validation.every=0",
+        train.display()
+    );
+    assert_eq!(place.run("sft", &sets).code, Some(0));
+    let examined =
+        doctor(&place, &["model.checkpoint=run/sft/checkpoints/step-000040", "data.special_tokens_in_text=allow"]);
+    examined.names("tag_is_special", &["<think> (token", "left out when responses are decoded", "tokenizer.json"]);
 }
 
 #[test]
@@ -172,14 +180,18 @@ fn training_warns_in_its_first_steps() {
     assert!(!said.err.contains("[percept doctor:"), "{}", said.err);
     let said = place.run("train", "trainer.steps=4 validation.every=0 rollout.max_new_tokens=4 trainer.run_dir=cut");
     assert_eq!(said.code, Some(0), "{said:#?}");
-    let warnings: Vec<&str> = said.err.lines().filter(|line| line.contains("[percept doctor: responses_cut]")).collect();
+    let warnings: Vec<&str> =
+        said.err.lines().filter(|line| line.contains("[percept doctor: responses_cut]")).collect();
     assert_eq!(warnings.len(), 1, "once: {}", said.err);
     let doctor = doctor(&place, &["rollout.max_new_tokens=4"]);
     let cause = doctor.findings()[0]["cause"].as_str().expect("a cause");
     assert!(warnings[0].starts_with("warning: ") && warnings[0].contains(cause), "{}", warnings[0]);
     // a step that cannot be filled is explained before the run ends
     let base = format!("model.checkpoint={}", place.workshop.base().display());
-    let said = place.run("train", &format!("validation.every=0 objective.kind=dapo trainer.max_tries=2 trainer.run_dir=base {base}"));
+    let said = place.run(
+        "train",
+        &format!("validation.every=0 objective.kind=dapo trainer.max_tries=2 trainer.run_dir=base {base}"),
+    );
     assert_eq!(said.code, Some(1));
     let (warning, error) = (said.err.find("[percept doctor: responses_cut]"), said.err.find("error: "));
     assert!(warning.is_some() && warning < error, "{}", said.err);

@@ -143,7 +143,10 @@ fn ideals(seen: &Observations, verifier: usize) -> Vec<Finding> {
             ),
             match solutions {
                 true => "The column holds worked solutions, and a verifier compares with all of the text".to_owned(),
-                false => "No response can be right in these rows: the verifier cannot parse the answer as it is written".to_owned(),
+                false => {
+                    "No response can be right in these rows: the verifier cannot parse the answer as it is written"
+                        .to_owned()
+                }
             },
             match solutions {
                 true => "Name a column with final answers alone",
@@ -163,7 +166,11 @@ fn long(seen: &Observations) -> Option<Finding> {
         let finding = Finding::new(
             "answers_long",
             if most { Severity::Error } else { Severity::Warning },
-            format!("In {} the answer has more than {LONG} characters: {}", share(long.len(), all, "row"), examples(&long)),
+            format!(
+                "In {} the answer has more than {LONG} characters: {}",
+                share(long.len(), all, "row"),
+                examples(&long)
+            ),
             "These are no final answers: a response would have to repeat all of the text",
             "Name a column with final answers alone",
         );

@@ -96,9 +96,15 @@ pub(crate) fn list(words: &[String]) -> String {
     }
 }
 
+/// A text on one line, without what would move a terminal's cursor: it may be anything that a policy wrote.
+pub fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.replace(char::is_control, "\u{fffd}")
+}
+
 /// The beginning of a text on one line.
 pub(crate) fn excerpt(text: &str, longest: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = one_line(text);
     if line.chars().count() <= longest {
         return line;
     }
@@ -126,5 +132,6 @@ mod tests {
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
         assert_eq!(excerpt("a\n b  c", 9), "a b c");
         assert_eq!(excerpt("äbc def", 4), "äbc ...");
+        assert_eq!(one_line("a\u{1b}[2J\tb\n"), "a\u{fffd}[2J b");
     }
 }

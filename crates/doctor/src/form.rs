@@ -1,10 +1,12 @@
 //! Responses in which verifiers do not find what they look for, and verifiers that fail.
 
-use crate::finding::{has_error, list, share};
-use crate::{Finding, Observations, Severity};
+use crate::finding::{list, share};
+use crate::{Finding, Observations, ResponseSeen, Severity};
 
 /// Share of responses with the form below which it is rare.
 const RARE: f64 = 0.1;
+/// So many responses are no accident.
+const FEW: usize = 3;
 
 pub(crate) fn judge(seen: &Observations, before: &[Finding]) -> Vec<Finding> {
     let mut findings = failing(seen);
@@ -51,9 +53,16 @@ fn absent(seen: &Observations, before: &[Finding]) -> Option<Finding> {
             format!("what `{}` looks for ({})", verifier.name, verifier.wanted.as_deref().unwrap_or("its form"))
         })
         .collect();
-    let follows = has_error(before, &["responses_cut", "prompt_does_not_ask", "tag_is_special", "think_is_opened"]);
+    // responses that came to their end without the form do not lack it because others were cut
+    let finished = |response: &&ResponseSeen| response.ended && response.opinions.iter().all(|o| o.read == Some(false));
+    let ramble = seen.responses().filter(finished).count() >= FEW;
+    let explains = |finding: &&Finding| {
+        let codes = ["prompt_does_not_ask", "tag_is_special", "think_is_opened"];
+        codes.contains(&finding.code) || (finding.code == "responses_cut" && !ramble)
+    };
+    let follows = before.iter().filter(|finding| finding.severity == Severity::Error).find(explains);
     let severity = match least {
-        _ if follows => Severity::Note,
+        _ if follows.is_some() => Severity::Note,
         0 => Severity::Error,
         _ => Severity::Warning,
     };
@@ -61,18 +70,18 @@ fn absent(seen: &Observations, before: &[Finding]) -> Option<Finding> {
         "form_is_missing",
         severity,
         format!(
-            "{} of {all} responses have {}",
-            if least == 0 { "None".to_owned() } else { format!("Only {least}") },
+            "{} {}",
+            if least == 0 { format!("None of {all} responses has") } else { format!("Only {least} of {all} responses have") },
             list(&wanted)
         ),
         match follows {
-            true => "It follows from another finding".to_owned(),
-            false => "Prompts ask for it and responses have the room, but the checkpoint does not follow: it is a base model, or was trained on another form"
+            Some(other) => format!("It follows from another finding ({})", other.code),
+            None => "Prompts ask for it and responses have the room, but the checkpoint does not follow: it is a base model, or was trained on another form"
                 .to_owned(),
         },
         match follows {
-            true => "Mend that first",
-            false => "Show an example in data.format_prompt, start from an instruction-tuned checkpoint, or warm up with percept sft",
+            Some(_) => "Mend that first",
+            None => "Show an example in data.format_prompt, start from an instruction-tuned checkpoint, or warm up with percept sft",
         },
     ))
 }
@@ -89,7 +98,11 @@ fn never_right(seen: &Observations, before: &[Finding]) -> Vec<Finding> {
             let finding = Finding::new(
                 "never_right",
                 if explained { Severity::Note } else { Severity::Warning },
-                format!("`{}` found an answer in {}, and none is right", seen.verifiers[at].name, share(read, all, "response")),
+                format!(
+                    "`{}` found an answer in {}, and none is right",
+                    seen.verifiers[at].name,
+                    share(read, all, "response")
+                ),
                 match explained {
                     true => "It may follow from another finding",
                     false => "The questions are too hard for the policy, or the answers are wrong",
@@ -121,6 +134,24 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_without_the_form_does_not_lack_it_for_being_cut() {
+        let mut seen = healthy();
+        seen.groups = vec![group(&[0.0; 4], false); 4];
+        let cut = |seen: &mut crate::Observations, kept: usize| {
+            let responses = seen.groups.iter_mut().flat_map(|group| &mut group.responses);
+            responses.enumerate().for_each(|(at, response)| response.ended = at < kept);
+        };
+        let errors = |seen: &crate::Observations| -> Vec<&str> {
+            let findings = judge(seen).into_iter().filter(|finding| finding.severity == Severity::Error);
+            findings.map(|finding| finding.code).collect()
+        };
+        cut(&mut seen, 3);
+        assert_eq!(errors(&seen), ["responses_cut", "form_is_missing"]);
+        cut(&mut seen, 2);
+        assert_eq!(errors(&seen), ["responses_cut"]);
+    }
+
+    #[test]
     fn few_responses_have_the_form() {
         let mut seen = healthy();
         seen.groups = vec![group(&[0.0; 4], false); 4];
@@ -129,7 +160,10 @@ mod tests {
             response.opinions.iter_mut().for_each(|opinion| opinion.read = Some(false));
         }
         let findings = judge(&seen);
-        assert!(findings.iter().any(|f| f.code == "form_is_missing" && f.severity == Severity::Warning), "{findings:#?}");
+        assert!(
+            findings.iter().any(|f| f.code == "form_is_missing" && f.severity == Severity::Warning),
+            "{findings:#?}"
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ use crate::{Finding, Observations, Severity};
 
 pub(crate) fn judge(seen: &Observations, _before: &[Finding]) -> Vec<Finding> {
     let limit = seen.settings.max_new_tokens;
-    let (all, cut) = seen.responses().fold((0, 0), |(all, cut), response| (all + 1, cut + usize::from(!response.ended)));
+    let (all, cut) =
+        seen.responses().fold((0, 0), |(all, cut), response| (all + 1, cut + usize::from(!response.ended)));
     let needed = seen.answers.iter().filter_map(|row| row.tokens).min();
     let read = (0..seen.verifiers.len()).map(|verifier| seen.readable(verifier).0).max().unwrap_or(0);
     if let Some(needed) = needed.filter(|&needed| needed > limit) {
@@ -48,7 +49,14 @@ pub(crate) fn judge(seen: &Observations, _before: &[Finding]) -> Vec<Finding> {
         "responses_cut",
         severity,
         format!("{} end at the limit of {limit} tokens, not with a stop token", share(cut, all, "response")),
-        format!("rollout.max_new_tokens = {limit} is too small for what the policy writes"),
+        match needed {
+            // there was room for an answer, and none came
+            Some(needed) if read == 0 && limit >= 3 * needed => format!(
+                "rollout.max_new_tokens = {limit} is too small for what the policy writes, or it goes on without coming to an answer: one \
+                 takes {needed} tokens"
+            ),
+            _ => format!("rollout.max_new_tokens = {limit} is too small for what the policy writes"),
+        },
         match cut == all {
             true => "Allow longer responses; if they end in the same way, the checkpoint never emits its stop token",
             false => "Allow longer responses",

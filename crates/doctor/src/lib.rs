@@ -14,7 +14,7 @@ mod prompt;
 mod rows;
 mod variance;
 
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Severity, one_line};
 pub use observations::{
     AnswerSeen, GroupSeen, Observations, OpinionSeen, PictureSeen, ResponseSeen, RowsSeen, SettingsSeen, TagSeen,
     VerifierSeen,
@@ -24,7 +24,9 @@ pub use prompt::tags;
 /// Everything that is wrong, causes before what follows from them, errors first.
 pub fn judge(seen: &Observations) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for part in [answers::judge, rows::judge, pictures::judge, prompt::judge, length::judge, form::judge, variance::judge] {
+    for part in
+        [answers::judge, rows::judge, pictures::judge, prompt::judge, length::judge, form::judge, variance::judge]
+    {
         let more = part(seen, &findings);
         findings.extend(more);
     }

@@ -43,11 +43,16 @@ fn special_tags(seen: &Observations) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if tokens(true).next().is_some() {
-        let wanted = tokens(true).any(|(tag, _)| tag.wanted);
+        // a policy that writes the tag in pieces of text is not concerned
+        let seen_all_the_same = seen.verifiers.iter().enumerate().all(|(at, verifier)| {
+            let (read, all) = seen.readable(at);
+            !tokens(true).any(|(tag, _)| verifier.marks.contains(&tag.text)) || (all > 0 && 2 * read >= all)
+        });
+        let wanted = tokens(true).any(|(tag, _)| tag.wanted) && !seen_all_the_same;
         findings.push(Finding::new(
             "tag_is_special",
             if wanted { Severity::Error } else { Severity::Warning },
-            format!("The tokenizer has {} as special tokens", named(true)),
+            format!("The tokenizer has {} as {}", named(true), if tokens(true).count() == 1 { "a special token" } else { "special tokens" }),
             "Special tokens are left out when responses are decoded, so a verifier never sees them",
             "Set \"special\": false in their entries in the checkpoint's tokenizer.json, or ask for other tags in data.format_prompt \
              and the verifier",
@@ -57,9 +62,9 @@ fn special_tags(seen: &Observations) -> Vec<Finding> {
         findings.push(Finding::new(
             "tag_is_one_token",
             Severity::Note,
-            format!("The tokenizer has {} as tokens of their own", named(false)),
+            format!("To the tokenizer, {} each are one token", named(false)),
             "They are decoded as the text they are, so verifiers see them",
-            "Nothing needs to be done; a checkpoint that never saw these tokens will hardly write them",
+            "Nothing needs to be done; a checkpoint that was never trained on these tokens will hardly write them",
         ));
     }
     findings
@@ -144,7 +149,10 @@ mod tests {
 
     #[test]
     fn tags_are_names_in_brackets() {
-        assert_eq!(tags("<image>a < b <think> x </think> <think> 1<2> <|im_end|> <an answer>"), ["<think>", "</think>", "<2>"]);
+        assert_eq!(
+            tags("<image>a < b <think> x </think> <think> 1<2> <|im_end|> <an answer>"),
+            ["<think>", "</think>", "<2>"]
+        );
         assert_eq!(tags("a < b"), [""; 0]);
     }
 
@@ -158,7 +166,9 @@ mod tests {
         let findings = judge(&seen);
         let finding = &findings[0];
         assert_eq!((finding.code, finding.severity), ("prompt_does_not_ask", Severity::Error));
-        for word in ["`accuracy` and `format`", "\\boxed, <think> and </think>", "ask for <answer>", "0 of 16 responses"] {
+        for word in
+            ["`accuracy` and `format`", "\\boxed, <think> and </think>", "ask for <answer>", "0 of 16 responses"]
+        {
             assert!(finding.seen.contains(word), "{word}: {finding:?}");
         }
         assert_eq!(finding.set, ["data.format_prompt=papo"]);
@@ -197,9 +207,11 @@ mod tests {
         let findings = judge(&seen);
         assert_eq!((findings[0].code, findings[0].severity), ("tag_is_one_token", Severity::Note));
         seen.tags[0].special = true;
+        assert_eq!(only(&seen).severity, Severity::Warning, "all responses have the form all the same");
+        seen.groups.clear();
         let finding = only(&seen);
         assert_eq!((finding.code, finding.severity), ("tag_is_special", Severity::Error));
-        assert!(finding.seen.contains("<think> (token 70)"), "{finding:?}");
+        assert!(finding.seen.contains("<think> (token 70) as a special token"), "{finding:?}");
         seen.tags[0].wanted = false;
         assert_eq!(only(&seen).severity, Severity::Warning);
     }

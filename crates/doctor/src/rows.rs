@@ -49,7 +49,9 @@ pub(crate) fn judge(seen: &Observations, before: &[Finding]) -> Vec<Finding> {
             format!("{} {what}: {}", share(rows.bad, rows.read, "row"), reasons.join("; ")),
             match swapped {
                 true => "It follows from another finding (answers_swapped)",
-                false => "These rows are damaged, or data.problem_column, data.image_column or data.image_root name the wrong thing",
+                false => {
+                    "These rows are damaged, or data.problem_column, data.image_column or data.image_root name the wrong thing"
+                }
             },
             match (swapped, skips) {
                 (true, _) => "Mend that first",

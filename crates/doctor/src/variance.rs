@@ -96,7 +96,10 @@ fn why_flat(seen: &Observations) -> (String, String, Option<Override>) {
     let more = Some(("rollout.responses_per_prompt", (2 * settings.responses_per_prompt).to_string()));
     if groups.iter().all(|group| group.distinct == 1 && group.responses.len() > 1) {
         return (
-            format!("All responses to a prompt are the same text: rollout.temperature = {} leaves no choice", settings.temperature),
+            format!(
+                "All responses to a prompt are the same text: rollout.temperature = {} leaves no choice",
+                settings.temperature
+            ),
             "Sample at temperature 1".to_owned(),
             Some(("rollout.temperature", "1.0".to_owned())),
         );

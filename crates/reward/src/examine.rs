@@ -119,10 +119,7 @@ mod tests {
             read("kind = 'choice'", &["The answer is (b)", "\\boxed{A, C}", "who knows"]),
             [ok("B"), ok("A, C"), missing("`who knows` picks no option")]
         );
-        assert_eq!(
-            read("kind = 'choice'\nboxed_only = true", &["B"]),
-            [missing("there is no \\boxed{}")]
-        );
+        assert_eq!(read("kind = 'choice'\nboxed_only = true", &["B"]), [missing("there is no \\boxed{}")]);
         assert_eq!(
             read("kind = 'numeric'", &["\\boxed{12 %}", "\\boxed{1,000 m}", "\\boxed{many}", "12"]),
             [ok("12 %"), ok("1000"), missing("`many` holds no number"), missing("there is no \\boxed{}")]
@@ -131,7 +128,7 @@ mod tests {
         assert_eq!(
             read("kind = 'format'", &["<think>a</think> \\boxed{5}", "a</think>", "<think>a", "<think>a</think> 5"]),
             [
-                ok("all of it"),
+                ok("<think>...</think>...\\boxed{...}"),
                 missing("it does not begin with <think>"),
                 missing("<think> is not followed by </think>"),
                 missing("</think> is not followed by \\boxed{...}")
@@ -169,7 +166,8 @@ mod tests {
 
     #[test]
     fn marks_are_what_a_prompt_must_ask_for() {
-        let rubric = rubric("[[verifiers]]\nkind = 'format'\n[[verifiers]]\nkind = 'choice'\n[[verifiers]]\nkind = 'math'");
+        let rubric =
+            rubric("[[verifiers]]\nkind = 'format'\n[[verifiers]]\nkind = 'choice'\n[[verifiers]]\nkind = 'math'");
         assert_eq!(rubric.marks(), [vec!["<think>", "</think>", "\\boxed"], vec![], vec!["\\boxed"]]);
     }
 }

@@ -67,7 +67,7 @@ impl Verifier for Format {
             Style::Think => "<think>...</think>...\\boxed{...}",
             Style::ThinkOpened => "...</think>...\\boxed{...}",
         };
-        let read = self.lacks(item.response).map_or_else(|| Ok("all of it".to_owned()), |lack| Err(lack.to_owned()));
+        let read = self.lacks(item.response).map_or_else(|| Ok(wanted.to_owned()), |lack| Err(lack.to_owned()));
         Some(Explanation { wanted: wanted.to_owned(), read })
     }
 

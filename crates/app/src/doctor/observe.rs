@@ -24,7 +24,8 @@ pub(crate) fn facts(parts: &Parts, rubric: &Rubric) -> anyhow::Result<Observatio
         stop_tokens: parts.generation.eos.iter().filter_map(|&id| parts.tokenizer.token(id)).collect(),
     };
     let verifiers = verifiers(parts, rubric);
-    let wanted: Vec<String> = verifiers.iter().flat_map(|verifier| &verifier.marks).flat_map(|mark| tags(mark)).collect();
+    let wanted: Vec<String> =
+        verifiers.iter().flat_map(|verifier| &verifier.marks).flat_map(|mark| tags(mark)).collect();
     let instruction = format_prompt(run)?.render("")?;
     let mut texts = wanted.clone();
     texts.extend(tags(&instruction));

@@ -3,7 +3,7 @@
 use super::Examination;
 use super::sample::{Judged, Sampled};
 use percept_core::Finish;
-use percept_doctor::{Finding, Severity};
+use percept_doctor::{Finding, Severity, one_line};
 use percept_reward::Opinion;
 use serde_json::{Value, json};
 
@@ -95,9 +95,11 @@ fn scores(examination: &Examination, response: &Judged, advantage: f32) -> Strin
     parts.extend(examination.seen.verifiers.iter().zip(&response.opinions).map(|(verifier, opinion)| {
         let score = match &opinion.score {
             Ok(score) => format!("{} {}", verifier.name, number(*score)),
-            Err(error) => format!("{} fails: {error}", verifier.name),
+            Err(error) => format!("{} fails: {}", verifier.name, one_line(&error.to_string())),
         };
         let read = opinion.explanation.as_ref().map(|explanation| match &explanation.read {
+            // nothing is taken out of a response that only has to have a form
+            Ok(read) if *read == explanation.wanted => "has the form".to_owned(),
             Ok(read) => format!("read `{}`", short(read, 40)),
             Err(lacks) => short(lacks, 60),
         });
@@ -126,7 +128,9 @@ fn verdict(examination: &Examination) -> String {
     };
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(count).join(", ");
     match examination.count(Severity::Error) {
-        0 if examination.findings.is_empty() => "healthy: nothing was found that keeps this run from learning".to_owned(),
+        0 if examination.findings.is_empty() => {
+            "healthy: nothing was found that keeps this run from learning".to_owned()
+        }
         0 => format!("healthy: {counts}"),
         _ => format!("not healthy: {counts}"),
     }
@@ -134,7 +138,7 @@ fn verdict(examination: &Examination) -> String {
 
 /// The beginning and the end of a text on one line.
 fn shortened(text: &str) -> String {
-    let line: Vec<char> = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
+    let line: Vec<char> = one_line(text).chars().collect();
     if line.len() <= HEAD + TAIL {
         return line.into_iter().collect();
     }
@@ -143,7 +147,7 @@ fn shortened(text: &str) -> String {
 }
 
 fn short(text: &str, longest: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = one_line(text);
     if line.chars().count() <= longest {
         return line;
     }
@@ -246,7 +250,10 @@ mod tests {
         let text = format!("{} {} end", "a".repeat(60), "b".repeat(120));
         let lines = wrapped(&text, "head  ", 3);
         let lines: Vec<&str> = lines.lines().collect();
-        assert_eq!(lines, [format!("head  {}", "a".repeat(60)), format!("   {}", "b".repeat(120)), "   end".to_owned()]);
+        assert_eq!(
+            lines,
+            [format!("head  {}", "a".repeat(60)), format!("   {}", "b".repeat(120)), "   end".to_owned()]
+        );
         assert!(wrapped(&"word ".repeat(100), "", 4).lines().all(|line| line.len() <= WIDTH));
         assert_eq!(wrapped("", "head  ", 3), "head");
     }
