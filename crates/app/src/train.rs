@@ -123,7 +123,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let mut table = Table::new("training", settings.steps, validation.is_some() && settings.validation.every > 0, 1);
-    let mut watch = Watcher::new(&parts, &*objective, &grader.rubric, &source, table.bar())?;
+    let mut watch = Watcher::new(&parts, &*objective, &grader.rubric, &source, table.bar());
     catch_interrupts();
     let outcome = Run {
         settings: &settings,

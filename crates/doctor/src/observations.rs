@@ -83,8 +83,6 @@ pub struct AnswerSeen {
     pub ideals: Vec<Option<Result<f32, String>>>,
     /// Tokens of the shortest response that every verifier gives full marks, as far as they say.
     pub tokens: Option<usize>,
-    /// Pictures of the row.
-    pub pictures: usize,
 }
 
 /// A picture's size before and after preprocessing.
@@ -176,7 +174,6 @@ pub(crate) mod tests {
             answer: row.to_string(),
             ideals: vec![Some(Ok(1.0)), Some(Ok(1.0))],
             tokens: Some(9),
-            pictures: 1,
         };
         let tag = |text: &str| TagSeen { text: text.to_owned(), id: None, special: false, wanted: true };
         Observations {

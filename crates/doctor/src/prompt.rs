@@ -62,7 +62,7 @@ fn special_tags(seen: &Observations) -> Vec<Finding> {
         findings.push(Finding::new(
             "tag_is_one_token",
             Severity::Note,
-            format!("To the tokenizer, {} each are one token", named(false)),
+            format!("Tokens of their own in the tokenizer: {}", named(false)),
             "They are decoded as the text they are, so verifiers see them",
             "Nothing needs to be done; a checkpoint that was never trained on these tokens will hardly write them",
         ));

@@ -71,7 +71,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
     let parts = Parts::new(run)?;
     let objective = parts.objective(app)?;
     let grader = parts.grader(app)?;
-    let mut seen = observe::facts(&parts, &grader.rubric)?;
+    let mut seen = observe::facts(&parts, &grader.rubric);
 
     let set = parts.data_set(&parts.run.data.train, false)?;
     let num_rows = set.len();

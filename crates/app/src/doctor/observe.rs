@@ -8,7 +8,7 @@ use percept_reward::{Item, Rubric};
 use percept_text::SpecialTokens;
 
 /// What is known before anything is sampled.
-pub(crate) fn facts(parts: &Parts, rubric: &Rubric) -> anyhow::Result<Observations> {
+pub(crate) fn facts(parts: &Parts, rubric: &Rubric) -> Observations {
     let (run, preprocessor) = (&parts.run, &parts.preparation.preprocessor);
     let settings = SettingsSeen {
         max_new_tokens: run.rollout.max_new_tokens,
@@ -26,7 +26,8 @@ pub(crate) fn facts(parts: &Parts, rubric: &Rubric) -> anyhow::Result<Observatio
     let verifiers = verifiers(parts, rubric);
     let wanted: Vec<String> =
         verifiers.iter().flat_map(|verifier| &verifier.marks).flat_map(|mark| tags(mark)).collect();
-    let instruction = format_prompt(run)?.render("")?;
+    // a template that wants a problem to work with is not at fault
+    let instruction = format_prompt(run).map(|format| format.render("").unwrap_or_default()).unwrap_or_default();
     let mut texts = wanted.clone();
     texts.extend(tags(&instruction));
     let mut found: Vec<TagSeen> = Vec::new();
@@ -38,7 +39,7 @@ pub(crate) fn facts(parts: &Parts, rubric: &Rubric) -> anyhow::Result<Observatio
         let (id, special) = (token.map(|token| token.id), token.is_some_and(|token| token.special));
         found.push(TagSeen { wanted: wanted.contains(&text), text, id, special });
     }
-    Ok(Observations { settings, verifiers, tags: found, ..Observations::default() })
+    Observations { settings, verifiers, tags: found, ..Observations::default() }
 }
 
 fn verifiers(parts: &Parts, rubric: &Rubric) -> Vec<VerifierSeen> {
@@ -65,23 +66,17 @@ pub(crate) struct TrueAnswer {
     place: String,
     problem: String,
     answer: String,
-    pictures: usize,
 }
 
 impl From<Row> for TrueAnswer {
     fn from(row: Row) -> Self {
-        Self { place: row.place.to_string(), pictures: row.images.len(), problem: row.problem, answer: row.answer }
+        Self { place: row.place.to_string(), problem: row.problem, answer: row.answer }
     }
 }
 
 impl From<&Task> for TrueAnswer {
     fn from(task: &Task) -> Self {
-        Self {
-            place: task.place.clone(),
-            problem: task.problem.clone(),
-            answer: task.answer.clone(),
-            pictures: task.prompt.pictures.len(),
-        }
+        Self { place: task.place.clone(), problem: task.problem.clone(), answer: task.answer.clone() }
     }
 }
 
@@ -102,7 +97,6 @@ pub(crate) fn answers(parts: &Parts, rubric: &Rubric, rows: &[TrueAnswer]) -> Ve
         answer: row.answer.clone(),
         tokens: ideals.iter().flatten().filter_map(|ideal| tokens(&ideal.response)).max(),
         ideals: ideals.into_iter().map(|ideal| Some(ideal?.score.map_err(|error| error.to_string()))).collect(),
-        pictures: row.pictures,
     });
     seen.collect()
 }

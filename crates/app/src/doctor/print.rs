@@ -85,13 +85,11 @@ fn group(examination: &Examination, at: usize, group: &Sampled) {
     }
 }
 
-/// How long a response is, how every verifier read and scored it, and what came of it.
+/// What came of a response, how long it is, and how every verifier scored and read it.
 fn scores(examination: &Examination, response: &Judged, advantage: f32) -> String {
-    let end = match response.finish {
-        Finish::Stop => "ended by itself",
-        Finish::Length => "cut at the limit",
-    };
-    let mut parts = vec![format!("{} tokens, {end}", response.tokens)];
+    let cut = if response.finish == Finish::Length { ", cut at the limit" } else { "" };
+    let reward = number(response.reward);
+    let mut parts = vec![format!("= reward {reward}, advantage {advantage:+.1}, {} tokens{cut}", response.tokens)];
     parts.extend(examination.seen.verifiers.iter().zip(&response.opinions).map(|(verifier, opinion)| {
         let score = match &opinion.score {
             Ok(score) => format!("{} {}", verifier.name, number(*score)),
@@ -100,13 +98,12 @@ fn scores(examination: &Examination, response: &Judged, advantage: f32) -> Strin
         let read = opinion.explanation.as_ref().map(|explanation| match &explanation.read {
             // nothing is taken out of a response that only has to have a form
             Ok(read) if *read == explanation.wanted => "has the form".to_owned(),
-            Ok(read) => format!("read `{}`", short(read, 40)),
+            Ok(read) => format!("`{}`", short(read, 40)),
             Err(lacks) => short(lacks, 60),
         });
-        read.map_or(score.clone(), |read| format!("{score} ({read})"))
+        read.map_or(score.clone(), |read| format!("{score}: {read}"))
     }));
-    parts.push(format!("reward {}, advantage {advantage:+.2}", number(response.reward)));
-    format!("= {}", parts.join("; "))
+    parts.join(" | ")
 }
 
 fn finding(finding: &Finding) {

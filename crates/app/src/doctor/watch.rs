@@ -34,10 +34,10 @@ impl<'a> Watcher<'a> {
         rubric: &'a Rubric,
         source: &Source,
         bar: ProgressBar,
-    ) -> anyhow::Result<Self> {
-        let mut seen = facts(parts, rubric)?;
+    ) -> Self {
+        let mut seen = facts(parts, rubric);
         (seen.rows, seen.pictures) = (Some(source.rows.clone()), source.pictures.clone());
-        Ok(Self { parts, objective, rubric, bar, seen, rows: Vec::new(), told: BTreeSet::new() })
+        Self { parts, objective, rubric, bar, seen, rows: Vec::new(), told: BTreeSet::new() }
     }
 
     fn group(&self, group: &CollectedGroup) -> GroupSeen {
