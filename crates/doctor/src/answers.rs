@@ -59,7 +59,7 @@ fn examples(rows: &[&AnswerSeen]) -> String {
     shown.collect::<Vec<_>>().join("; ")
 }
 
-fn rows<'a>(seen: &'a Observations, of: impl Fn(&AnswerSeen) -> bool) -> Vec<&'a AnswerSeen> {
+fn rows(seen: &Observations, of: impl Fn(&AnswerSeen) -> bool) -> Vec<&AnswerSeen> {
     seen.answers.iter().filter(|row| of(row)).collect()
 }
 
