@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod device;
+mod doctor;
 mod evaluation;
 mod faults;
 mod gradients;

@@ -78,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("data", &["random"]),
     ("config", &["random"]),
     ("hostile", &[]),
+    ("doctor", &[]),
     ("weights", &["random"]),
     ("report", &[]),
     ("ops", &[]),
@@ -89,8 +90,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// These know no tensor.
-const WITHOUT_TENSORS: [&str; 9] =
-    ["random", "vision", "text", "reward", "data", "config", "weights", "report", "hostile"];
+const WITHOUT_TENSORS: [&str; 10] =
+    ["random", "vision", "text", "reward", "data", "config", "weights", "report", "hostile", "doctor"];
 
 #[test]
 fn arrows_point_where_the_design_says() {

@@ -4,7 +4,8 @@ use crate::beginning::Wish;
 use crate::device::DeviceFlag;
 use crate::output::OutputFlags;
 use crate::{
-    App, bench, check, device, evaluate, fork, import, init, look, plan, quickstart, replay, sample, task, train,
+    App, bench, check, device, doctor, evaluate, fork, import, init, look, plan, quickstart, replay, sample, task,
+    train,
 };
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ enum Command {
     Train(RunArguments),
     /// Predict how much memory and time a run takes, before any weight is read; exit code 2 when it does not fit
     Plan(plan::Arguments),
+    /// Sample a few prompts of a run, and say what would keep it from learning; exit code 1 when something would
+    Doctor(doctor::Arguments),
     /// Do an update again that the flight recorder kept, on any device; exit code 1 when it goes wrong again
     Replay(replay::Arguments),
     /// Start a new run from a step of an old one, with changes
@@ -92,6 +95,7 @@ pub(crate) fn dispatch(app: &App) -> anyhow::Result<ExitCode> {
         Command::Quickstart(arguments) => quickstart::run(app, &arguments)?,
         Command::Train(arguments) => return train::train(app, &arguments),
         Command::Plan(arguments) => return plan::run(app, &arguments),
+        Command::Doctor(arguments) => return doctor::run(app, &arguments),
         Command::Replay(arguments) => return replay::run(app, &arguments),
         Command::Fork(arguments) => return fork::run(app, &arguments),
         Command::Sft(arguments) => return train::sft(app, &arguments),

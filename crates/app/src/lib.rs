@@ -11,6 +11,7 @@ mod cost;
 mod dashboard;
 mod deadline;
 pub mod device;
+mod doctor;
 mod evaluate;
 mod fork;
 mod grading;

@@ -79,6 +79,14 @@ impl Progress {
         }
     }
 
+    /// Shows a line where warnings go.
+    pub(crate) fn warn(&self, line: &str) {
+        match self {
+            Self::Lines(table) => table.borrow().bar().suspend(|| eprintln!("{line}")),
+            _ => eprintln!("{line}"),
+        }
+    }
+
     pub(crate) fn watch(&self, event: Event<'_>) {
         if let Self::Dashboard(dashboard) = self {
             dashboard.watch(event);

@@ -164,6 +164,12 @@ impl Parts {
         self.read(&DataConfig { category, ..self.columns(files) }, false, limit)
     }
 
+    /// The rows of some files, unchecked.
+    pub(crate) fn data_set(&self, files: &[PathBuf], solutions: bool) -> anyhow::Result<DataSet> {
+        let solution = solutions.then(|| self.run.data.solution_column.clone());
+        Ok(DataSet::open(&DataConfig { solution, ..self.columns(files) })?)
+    }
+
     fn columns(&self, files: &[PathBuf]) -> DataConfig {
         let data = &self.run.data;
         DataConfig {
@@ -364,6 +370,16 @@ pub(crate) fn corruption(run: &RunConfig, table: &toml::Table) -> anyhow::Result
     Ok(config.build()?)
 }
 
+/// The text around a problem.
+pub(crate) fn format_prompt(run: &RunConfig) -> anyhow::Result<percept_text::FormatPrompt> {
+    let name = match &run.data.format_prompt {
+        FormatPrompt::Papo => "math_perception".to_owned(),
+        FormatPrompt::Plain => "none".to_owned(),
+        FormatPrompt::File(path) => path.display().to_string(),
+    };
+    Ok(percept_text::FormatPrompt::load(&name, Path::new("."))?)
+}
+
 fn preparation(
     run: &RunConfig,
     folder: &Path,
@@ -371,11 +387,6 @@ fn preparation(
     generation: &GenerationConfig,
 ) -> anyhow::Result<Preparation> {
     let data = &run.data;
-    let format = match &data.format_prompt {
-        FormatPrompt::Papo => "math_perception".to_owned(),
-        FormatPrompt::Plain => "none".to_owned(),
-        FormatPrompt::File(path) => path.display().to_string(),
-    };
     let options = PromptOptions {
         image_token: special.image,
         video_token: special.video,
@@ -388,7 +399,7 @@ fn preparation(
     let prompts = PromptBuilder::new(
         Tokenizer::from_folder(folder)?,
         ChatTemplate::from_folder(folder)?,
-        percept_text::FormatPrompt::load(&format, Path::new("."))?,
+        format_prompt(run)?,
         options,
     )?;
     Ok(Preparation {

@@ -73,6 +73,11 @@ impl Table {
         }
     }
 
+    /// The bar, for others that print while it shows.
+    pub(crate) fn bar(&self) -> ProgressBar {
+        self.bar.clone()
+    }
+
     fn print(&self, line: String) {
         self.bar.suspend(|| println!("{line}"));
     }

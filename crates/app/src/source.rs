@@ -5,13 +5,13 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use percept_core::{PicturePatches, Prompt, Task};
 use percept_data::{DataSet, Row, Visits, fingerprint};
+use percept_doctor::{PictureSeen, RowsSeen};
 use percept_random::{Key, Purpose};
 use percept_text::PromptBuilder;
 use percept_trainer::{TaskSource, TrainError};
 use percept_vision::{Alpha, Corruption, Limits, Picture, Pixels, Preprocessor, bound_pixels, decode};
 use rayon::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How rows become tasks.
 pub(crate) struct Preparation {
@@ -31,9 +31,10 @@ pub(crate) struct Preparation {
 
 /// What became of a row.
 enum Prepared {
-    Task(Box<Task>),
-    /// The prompt is longer than allowed.
-    TooLong,
+    /// With its pictures' sizes before and after preprocessing.
+    Task(Box<Task>, Vec<PictureSeen>),
+    /// The prompt is longer than allowed, with its tokens.
+    TooLong(usize),
 }
 
 impl Preparation {
@@ -68,6 +69,7 @@ impl Preparation {
         let key = Key::new(self.seed, Purpose::Corruption).prompt(name);
         let pictured = donor.unwrap_or(&row);
         let mut pictures = Vec::with_capacity(pictured.images.len());
+        let mut originals = Vec::with_capacity(pictured.images.len());
         let mut corrupted: Vec<Vec<PicturePatches>> = masked.iter().map(|_| Vec::new()).collect();
         for index in 0..pictured.images.len() {
             let bytes = pictured.read_image(index)?;
@@ -76,6 +78,7 @@ impl Preparation {
             if let Some(shown) = shown {
                 picture = shown.corrupt(&picture, &mut key.sample(index as u32).stream());
             }
+            originals.push((picture.width(), picture.height()));
             pictures.push(self.patches(&picture).with_context(field)?);
             for (slot, corruption) in masked.iter().enumerate() {
                 let stream = key.step(1 + slot as u64).sample(index as u32);
@@ -92,13 +95,21 @@ impl Preparation {
         };
         let text = text.with_context(|| format!("{place}, problem"))?;
         if text.ids.len() > self.max_prompt_tokens {
-            return Ok(Prepared::TooLong);
+            return Ok(Prepared::TooLong(text.ids.len()));
         }
         let solution = row.solution.as_deref().map(|solution| self.prompts.response(solution, self.end_token));
         let solution = solution.transpose().with_context(|| format!("{place}, solution"))?;
+        let patch = self.preprocessor.patch_size;
+        let seen = |((original, picture), &tokens): (((usize, usize), &PicturePatches), &usize)| PictureSeen {
+            original,
+            shown: (picture.grid[2] * patch, picture.grid[1] * patch),
+            tokens,
+        };
+        let seen = originals.into_iter().zip(&pictures).zip(&sizes).map(seen).collect();
         let prompt = Prompt { id: name, tokens: text.ids, pictures, corrupted };
         let Row { problem, answer, category, .. } = row;
-        Ok(Prepared::Task(Box::new(Task { prompt: Arc::new(prompt), problem, answer, solution, category, place })))
+        let task = Task { prompt: Arc::new(prompt), problem, answer, solution, category, place };
+        Ok(Prepared::Task(Box::new(task), seen))
     }
 }
 
@@ -114,15 +125,28 @@ pub(crate) struct Reading {
     pub(crate) limit: Option<usize>,
 }
 
+/// What a check found.
+enum Checked {
+    Usable(u32, Vec<PictureSeen>),
+    TooLong(usize),
+    Bad(String),
+}
+
+/// So many pictures' sizes, and reasons of bad rows, are remembered.
+const PICTURES_KEPT: usize = 1024;
+const REASONS_KEPT: usize = 3;
+
 /// A data set whose rows were all checked.
 pub(crate) struct Source {
     data: DataSet,
     preparation: Arc<Preparation>,
     visits: Visits,
-    /// Rows that can be used, and what was left out.
+    /// Rows that can be used.
     usable: Vec<u32>,
-    pub(crate) too_long: usize,
-    pub(crate) bad: usize,
+    /// What was left out.
+    pub(crate) rows: RowsSeen,
+    /// Sizes of the first pictures.
+    pub(crate) pictures: Vec<PictureSeen>,
     /// For the masked views of an objective, in order of slots.
     pub(crate) masked: Vec<Box<dyn Corruption>>,
     /// What the policy is shown.
@@ -146,32 +170,49 @@ impl Source {
         progress: &ProgressBar,
     ) -> anyhow::Result<Self> {
         let total = data.len().min(reading.limit.unwrap_or(usize::MAX));
-        progress.set_length(total as u64);
-        let (too_long, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let check = |index: usize| -> anyhow::Result<Option<u32>> {
+        let source = Self::survey(data, preparation, reading, &(0..total).collect::<Vec<_>>(), progress)?;
+        anyhow::ensure!(
+            !source.usable.is_empty(),
+            "none of {total} rows can be used: {} prompts are longer than data.max_prompt_tokens = {}, {} rows are bad",
+            source.rows.too_long,
+            source.preparation.max_prompt_tokens,
+            source.rows.bad
+        );
+        Ok(source)
+    }
+
+    /// The same with chosen rows, of which none may be left.
+    ///
+    /// # Errors
+    /// At the first bad row, unless they are skipped.
+    pub(crate) fn survey(
+        data: DataSet,
+        preparation: Arc<Preparation>,
+        reading: &Reading,
+        chosen: &[usize],
+        progress: &ProgressBar,
+    ) -> anyhow::Result<Self> {
+        progress.set_length(chosen.len() as u64);
+        let check = |&index: &usize| -> anyhow::Result<Checked> {
             let prepared = data.row(index).map_err(anyhow::Error::from);
             let prepared = prepared.and_then(|row| preparation.task(row, None, index as u64, None, &[]));
             progress.inc(1);
             let prepared = match prepared {
-                Ok(Prepared::Task(task)) if task.solution.is_none() && reading.solutions => Err(anyhow::anyhow!(
+                Ok(Prepared::Task(task, _)) if task.solution.is_none() && reading.solutions => Err(anyhow::anyhow!(
                     "{}: no solution: a warm start learns from worked solutions; data.solution_column names their column",
                     task.place
                 )),
                 prepared => prepared,
             };
             match prepared {
-                Ok(Prepared::Task(_)) => Ok(Some(index as u32)),
-                Ok(Prepared::TooLong) => {
-                    too_long.fetch_add(1, Ordering::Relaxed);
-                    Ok(None)
-                }
+                Ok(Prepared::Task(_, pictures)) => Ok(Checked::Usable(index as u32, pictures)),
+                Ok(Prepared::TooLong(tokens)) => Ok(Checked::TooLong(tokens)),
                 Err(error) if reading.skip_bad => {
-                    tracing::warn!("{}", crate::messages::one_line(&error));
-                    bad.fetch_add(1, Ordering::Relaxed);
-                    Ok(None)
+                    tracing::warn!("{}", crate::messages::chain(&error));
+                    Ok(Checked::Bad(crate::messages::chain(&error)))
                 }
                 // where it is the only row, nothing would be left
-                Err(error) if total > 1 => {
+                Err(error) if chosen.len() > 1 => {
                     let what = crate::messages::chain(&error);
                     Err(anyhow::anyhow!("{what} (data.on_bad_row = \"skip\" leaves such rows out)"))
                 }
@@ -179,23 +220,32 @@ impl Source {
             }
         };
         // in order, so that the first bad row is the one that is reported
-        let mut usable = Vec::with_capacity(total);
-        for from in (0..total).step_by(256) {
-            let chunk: Vec<anyhow::Result<Option<u32>>> =
-                (from..total.min(from + 256)).into_par_iter().map(check).collect();
+        let mut rows = RowsSeen { read: chosen.len(), ..RowsSeen::default() };
+        let (mut usable, mut pictures) = (Vec::with_capacity(chosen.len()), Vec::new());
+        for chunk in chosen.chunks(256) {
+            let chunk: Vec<anyhow::Result<Checked>> = chunk.par_iter().map(check).collect();
             for row in chunk {
-                usable.extend(row?);
+                match row? {
+                    Checked::Usable(row, seen) => {
+                        usable.push(row);
+                        let room = PICTURES_KEPT - pictures.len();
+                        pictures.extend(seen.into_iter().take(room));
+                    }
+                    Checked::TooLong(tokens) => {
+                        rows.too_long += 1;
+                        rows.longest = rows.longest.max(tokens);
+                    }
+                    Checked::Bad(reason) => {
+                        rows.bad += 1;
+                        rows.reasons.extend((rows.reasons.len() < REASONS_KEPT).then_some(reason));
+                    }
+                }
             }
         }
         progress.finish_and_clear();
-        let (too_long, bad) = (too_long.into_inner(), bad.into_inner());
-        anyhow::ensure!(
-            !usable.is_empty(),
-            "none of {total} rows can be used: {too_long} prompts are longer than data.max_prompt_tokens = {}, {bad} rows are bad",
-            preparation.max_prompt_tokens
-        );
-        let visits = Visits::new(reading.seed, usable.len(), reading.shuffle);
-        Ok(Self { data, preparation, visits, usable, too_long, bad, masked: Vec::new(), shown: Shown::Whole })
+        // without a row there is no visit
+        let visits = Visits::new(reading.seed, usable.len().max(1), reading.shuffle);
+        Ok(Self { data, preparation, visits, usable, rows, pictures, masked: Vec::new(), shown: Shown::Whole })
     }
 
     /// A row of the usable ones.
@@ -217,8 +267,8 @@ impl Source {
             },
         };
         Ok(match self.preparation.task(row, donor.as_ref(), visit, corruption, &self.masked)? {
-            Prepared::Task(task) => Some(*task),
-            Prepared::TooLong => None,
+            Prepared::Task(task, _) => Some(*task),
+            Prepared::TooLong(_) => None,
         })
     }
 
@@ -243,10 +293,15 @@ impl Source {
         all
     }
 
+    /// A row as the data set has it.
+    pub(crate) fn raw(&self, index: usize) -> Result<Row, percept_data::DataError> {
+        self.data.row(index)
+    }
+
     /// Rows left out, in words; nothing when all are used.
     pub(crate) fn left_out(&self) -> Option<String> {
         let limit = self.preparation.max_prompt_tokens;
-        match (self.too_long, self.bad) {
+        match (self.rows.too_long, self.rows.bad) {
             (0, 0) => None,
             (long, 0) => Some(format!("{long} rows left out: prompts longer than {limit} tokens")),
             (0, bad) => Some(format!("{bad} bad rows skipped")),

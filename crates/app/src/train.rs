@@ -3,6 +3,7 @@
 use crate::beginning::{Inputs, begin, inputs};
 use crate::cli::RunArguments;
 use crate::deadline::Deadline;
+use crate::doctor::Watcher;
 use crate::grading::RubricGrader;
 use crate::output::{Progress, say};
 use crate::parts::{Parts, optimizer};
@@ -14,6 +15,7 @@ use percept_config::{BatchPlan, RunConfig, SftPlan};
 use percept_core::{Objective, Weights};
 use percept_rollout::InProcess;
 use percept_trainer::{Grader, Outcome, Run, SftRun, SftSettings, TaskSource};
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,6 +156,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
     settings.micro_tokens = chosen.unwrap_or(settings.micro_tokens);
     let mut sampler = InProcess::new(run.rollout.max_rows);
     let validates = validation.is_some() && settings.validation.every > 0;
+    let doctor = RefCell::new(Watcher::new(&parts, &*objective, &grader.rubric, &source));
     catch_interrupts();
     let progress = Progress::start(&arguments.output, "training", settings.steps, validates, 1);
     let deadline = deadline(run, &grader);
@@ -171,6 +174,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         report: &mut |step, metrics| progress.report(step, metrics),
         watch: &|event| {
             deadline.hear(&event);
+            doctor.borrow_mut().hear(&event).iter().for_each(|line| progress.warn(line));
             progress.watch(event);
         },
     }

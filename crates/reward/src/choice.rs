@@ -7,8 +7,8 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RewardError;
-use crate::response::last_boxed;
-use crate::verifier::{Item, Verifier};
+use crate::response::{last_boxed, read_boxed};
+use crate::verifier::{Explanation, Item, Verifier};
 
 /// Scores 1 when the response picks exactly the options of the answer (`B`, or `A, C`), otherwise 0.
 ///
@@ -126,6 +126,30 @@ impl Verifier for Choice {
         }
         let given = self.place(item.response).map(|text| self.picks(text, item.problem));
         Ok(if given == Some(truth) { 1.0 } else { 0.0 })
+    }
+
+    fn explain(&self, item: &Item) -> Option<Explanation> {
+        let wanted = match self.boxed_only {
+            true => "an option in the last \\boxed{}",
+            false => "an option in the last \\boxed{}, or behind \"answer\" or \"option\", or alone",
+        };
+        let picks = |text: &str| {
+            let picks: Vec<String> = self.picks(text, item.problem).into_iter().map(String::from).collect();
+            if picks.is_empty() { Err(format!("`{}` picks no option", text.trim())) } else { Ok(picks.join(", ")) }
+        };
+        let read = match self.place(item.response) {
+            Some(text) => picks(text),
+            None => read_boxed(item.response).and_then(picks),
+        };
+        Some(Explanation { wanted: wanted.to_owned(), read })
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        if self.boxed_only { vec!["\\boxed"] } else { Vec::new() }
+    }
+
+    fn ideal(&self, answer: &str) -> Option<String> {
+        Some(format!("\\boxed{{{answer}}}"))
     }
 }
 

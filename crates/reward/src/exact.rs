@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::RewardError;
-use crate::response::last_boxed;
-use crate::verifier::{Item, Verifier};
+use crate::response::{last_boxed, read_boxed};
+use crate::verifier::{Explanation, Item, Verifier};
 
 /// Which part of a response is its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,35 @@ impl Part {
             Self::Whole => Some(response.trim()),
         }
     }
+
+    /// The same, or what the response lacks.
+    pub(crate) fn read(self, response: &str) -> Result<&str, String> {
+        match self {
+            Self::Boxed => read_boxed(response),
+            Self::LastLine | Self::Whole => {
+                self.of(response).filter(|part| !part.is_empty()).ok_or_else(|| "it is empty".to_owned())
+            }
+        }
+    }
+
+    /// Itself in words.
+    pub(crate) fn wanted(self) -> &'static str {
+        match self {
+            Self::Boxed => "the last \\boxed{}",
+            Self::LastLine => "the last line",
+            Self::Whole => "the whole response",
+        }
+    }
+
+    /// What a prompt must ask for.
+    pub(crate) fn marks(self) -> Vec<&'static str> {
+        if self == Self::Boxed { vec!["\\boxed"] } else { Vec::new() }
+    }
+
+    /// A response whose part is this answer.
+    pub(crate) fn ideal(self, answer: &str) -> String {
+        if self == Self::Boxed { format!("\\boxed{{{answer}}}") } else { answer.to_owned() }
+    }
 }
 
 /// Scores 1 when the answer stands in the response as it is, white space at its ends aside; otherwise 0.
@@ -47,6 +76,19 @@ impl Verifier for Exact {
             if self.ignore_case { given.to_lowercase() == answer.to_lowercase() } else { given == answer }
         };
         Ok(if self.part.of(item.response).is_some_and(same) { 1.0 } else { 0.0 })
+    }
+
+    fn explain(&self, item: &Item) -> Option<Explanation> {
+        let read = self.part.read(item.response).map(str::to_owned);
+        Some(Explanation { wanted: self.part.wanted().to_owned(), read })
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        self.part.marks()
+    }
+
+    fn ideal(&self, answer: &str) -> Option<String> {
+        Some(self.part.ideal(answer))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RewardError;
 use crate::response::tighten;
-use crate::verifier::{Item, Verifier};
+use crate::verifier::{Explanation, Item, Verifier};
 
 /// The form that is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,22 +28,62 @@ pub struct Format {
 impl Format {
     /// Whether the response has the form, once the white space around `<`, `>` and `/` is gone.
     pub fn matches(&self, response: &str) -> bool {
+        self.lacks(response).is_none()
+    }
+
+    /// What keeps a response from having the form, in words.
+    fn lacks(&self, response: &str) -> Option<&'static str> {
         let response = tighten(response);
-        let thinking = match self.style {
-            Style::Think => response.strip_prefix("<think>"),
-            Style::ThinkOpened => Some(response.as_str()),
+        let mut rest = match self.style {
+            Style::ThinkOpened => response.as_str(),
+            Style::Think => match response.strip_prefix("<think>") {
+                Some(rest) => rest,
+                None => return Some("it does not begin with <think>"),
+            },
         };
+        let unended = match self.style {
+            Style::Think => "<think> is not followed by </think>",
+            Style::ThinkOpened => "there is no </think>",
+        };
+        let unanswered = "</think> is not followed by \\boxed{...}";
         // The dots match line breaks too, so the pattern says no more than that its parts follow one another.
-        ["</think>", "\\boxed{", "}"]
-            .iter()
-            .try_fold(thinking.unwrap_or_default(), |rest, part| rest.split_once(part).map(|(_, after)| after))
-            .is_some()
+        for (part, lack) in [("</think>", unended), ("\\boxed{", unanswered), ("}", unanswered)] {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => return Some(lack),
+            }
+        }
+        None
     }
 }
 
 impl Verifier for Format {
     fn verify(&self, item: &Item) -> Result<f32, RewardError> {
         Ok(if self.matches(item.response) { 1.0 } else { 0.0 })
+    }
+
+    fn explain(&self, item: &Item) -> Option<Explanation> {
+        let wanted = match self.style {
+            Style::Think => "<think>...</think>...\\boxed{...}",
+            Style::ThinkOpened => "...</think>...\\boxed{...}",
+        };
+        let read = self.lacks(item.response).map_or_else(|| Ok(wanted.to_owned()), |lack| Err(lack.to_owned()));
+        Some(Explanation { wanted: wanted.to_owned(), read })
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        match self.style {
+            Style::Think => vec!["<think>", "</think>", "\\boxed"],
+            Style::ThinkOpened => vec!["</think>", "\\boxed"],
+        }
+    }
+
+    fn ideal(&self, answer: &str) -> Option<String> {
+        let thought = match self.style {
+            Style::Think => "<think> ... </think>",
+            Style::ThinkOpened => "... </think>",
+        };
+        Some(format!("{thought} \\boxed{{{answer}}}"))
     }
 }
 

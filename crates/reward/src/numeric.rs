@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RewardError;
 use crate::exact::Part;
-use crate::verifier::{Item, Verifier};
+use crate::verifier::{Explanation, Item, Verifier};
 
 /// Scores 1 when `|given - truth| <= max(absolute, relative * |truth|)`, otherwise 0.
 ///
@@ -61,6 +61,23 @@ impl Verifier for Numeric {
                 _ => false,
             };
         Ok(if is_near { 1.0 } else { 0.0 })
+    }
+
+    fn explain(&self, item: &Item) -> Option<Explanation> {
+        let number = |text: &str| {
+            let quantity = Quantity::read(text).ok_or_else(|| format!("`{}` holds no number", text.trim()))?;
+            Ok(format!("{}{}", quantity.value, if quantity.is_percentage { " %" } else { "" }))
+        };
+        let read = self.part.read(item.response).and_then(number);
+        Some(Explanation { wanted: format!("a number in {}", self.part.wanted()), read })
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        self.part.marks()
+    }
+
+    fn ideal(&self, answer: &str) -> Option<String> {
+        Some(self.part.ideal(answer))
     }
 }
 

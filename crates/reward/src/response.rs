@@ -35,6 +35,15 @@ pub fn last_boxed(text: &str) -> Option<&str> {
     None
 }
 
+/// The content of the last `\boxed{}`, or what is wrong with it in words.
+pub(crate) fn read_boxed(text: &str) -> Result<&str, String> {
+    last_boxed(text).ok_or_else(|| {
+        let opened = text.contains("\\boxed{");
+        let lacks = if opened { "the braces of the last \\boxed{} do not balance" } else { "there is no \\boxed{}" };
+        lacks.to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{last_boxed, tighten};

@@ -13,7 +13,7 @@ use crate::verifier::{Item, Verifier};
 /// One verifier of a rubric.
 pub(crate) struct Part {
     pub(crate) name: String,
-    verifier: Box<dyn Verifier>,
+    pub(crate) verifier: Box<dyn Verifier>,
     weight: f64,
     on_error: OnError,
     num_errors: AtomicU64,
@@ -65,7 +65,7 @@ pub struct Verdict {
 
 /// Several verifiers, weighed. Made by [`crate::Registry::rubric`].
 pub struct Rubric {
-    parts: Arc<[Part]>,
+    pub(crate) parts: Arc<[Part]>,
     timeout: Duration,
     workers: Option<usize>,
 }
@@ -94,34 +94,48 @@ impl Rubric {
     /// The first error of a verifier whose `on_error` is `stop`; what else is running is then interrupted.
     pub fn grade(&self, items: &[Item]) -> Result<Vec<Verdict>, RewardError> {
         let num_parts = self.parts.len();
-        let owned: Arc<[OwnedItem]> = items.iter().map(OwnedItem::from).collect();
-        let mut scores = vec![0.0; items.len() * num_parts];
-        let ask = {
-            let (parts, owned) = (Arc::clone(&self.parts), Arc::clone(&owned));
-            move |job: usize| parts[job % num_parts].verify(&owned[job / num_parts].borrow())
-        };
-        let limit = |job: usize| self.parts[job % num_parts].verifier.time_limit().unwrap_or(self.timeout);
-        let settle = |answer: Answer<Result<f32, RewardError>>| {
-            let part = &self.parts[answer.job % num_parts];
-            let result = answer.result.unwrap_or_else(|| {
-                Err(RewardError::Hung {
-                    verifier: part.name.clone(),
-                    row: owned[answer.job / num_parts].row.clone(),
-                    seconds: limit(answer.job).as_secs_f64(),
-                })
-            });
-            scores[answer.job] = part.settle(result)?;
+        let owned = items.iter().map(OwnedItem::from).collect();
+        let jobs: Vec<(usize, usize)> =
+            (0..items.len()).flat_map(|item| (0..num_parts).map(move |part| (part, item))).collect();
+        let mut scores = vec![0.0; jobs.len()];
+        let settle = |job: usize, result| {
+            scores[job] = self.parts[job % num_parts].settle(result)?;
             Ok(())
         };
-        let graded = deadline::run(items.len() * num_parts, self.num_threads(), ask, limit, settle);
-        if let Err(error) = graded {
+        if let Err(error) = self.run(jobs.into(), owned, settle) {
             self.interrupt();
             return Err(error);
         }
         Ok(scores.chunks(num_parts).map(|scores| self.verdict(scores)).collect())
     }
 
-    fn verdict(&self, scores: &[f32]) -> Verdict {
+    /// Asks verifiers for their scores of items, `(verifier, item)` for each job, several at once under their deadlines.
+    pub(crate) fn run(
+        &self,
+        jobs: Arc<[(usize, usize)]>,
+        items: Arc<[OwnedItem]>,
+        mut settle: impl FnMut(usize, Result<f32, RewardError>) -> Result<(), RewardError>,
+    ) -> Result<(), RewardError> {
+        let ask = {
+            let (parts, jobs, items) = (Arc::clone(&self.parts), Arc::clone(&jobs), Arc::clone(&items));
+            move |job: usize| parts[jobs[job].0].verify(&items[jobs[job].1].borrow())
+        };
+        let limit = |job: usize| self.parts[jobs[job].0].verifier.time_limit().unwrap_or(self.timeout);
+        let settled = |answer: Answer<Result<f32, RewardError>>| {
+            let (part, item) = jobs[answer.job];
+            let late = || {
+                Err(RewardError::Hung {
+                    verifier: self.parts[part].name.clone(),
+                    row: items[item].row.clone(),
+                    seconds: limit(answer.job).as_secs_f64(),
+                })
+            };
+            settle(answer.job, answer.result.unwrap_or_else(late))
+        };
+        deadline::run(jobs.len(), self.num_threads(), ask, limit, settled)
+    }
+
+    pub(crate) fn verdict(&self, scores: &[f32]) -> Verdict {
         // In f64, as in the reference, so that 0.9 * 1 + 0.1 * 1 is 1.
         let weighed = self.parts.iter().zip(scores).map(|(part, score)| part.weight * f64::from(*score));
         Verdict { overall: weighed.fold(0.0, |sum, term| sum + term) as f32, parts: scores.to_vec() }
@@ -148,7 +162,7 @@ impl Drop for Rubric {
 }
 
 /// An item that outlives the call: threads that are given up on may still look at it.
-struct OwnedItem {
+pub(crate) struct OwnedItem {
     problem: String,
     response: String,
     answer: String,

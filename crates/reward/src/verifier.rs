@@ -17,6 +17,15 @@ pub struct Item<'a> {
     pub row: &'a str,
 }
 
+/// What a verifier looks for in a response, and what it took from one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it looks for, as words behind "looks for": `the last \boxed{}`.
+    pub wanted: String,
+    /// What it compares with the answer; or what the response lacks, as a sentence.
+    pub read: Result<String, String>,
+}
+
 /// Says how good a response is. This is what a researcher implements for a task of their own.
 ///
 /// Several threads ask at once. The same item should always get the same score.
@@ -36,6 +45,21 @@ pub trait Verifier: Send + Sync {
 
     /// How many items it judges at once, when that is not one for each of the machine's threads.
     fn workers(&self) -> Option<usize> {
+        None
+    }
+
+    /// How it reads a response: for people, and to find out why no response is right. `None`: it does not say.
+    fn explain(&self, _item: &Item) -> Option<Explanation> {
+        None
+    }
+
+    /// Strings without which a response scores nothing, so that a prompt has to ask for them.
+    fn marks(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// A response that gives this answer in the form that it looks for, and must get full marks. `None`: it names no form.
+    fn ideal(&self, _answer: &str) -> Option<String> {
         None
     }
 

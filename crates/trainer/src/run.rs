@@ -161,9 +161,13 @@ impl<'a> Run<'a> {
             micro_tokens: state.micro_tokens(self.settings),
         };
         let mut next_visit = state.next_visit;
-        let batch = collector.collect(&behavior, state.step, &mut next_visit, metrics, phases)?;
+        let collected = collector.collect(&behavior, state.step, &mut next_visit, metrics, phases);
+        let micro_tokens = collector.micro_tokens;
+        // also of a step that could not be filled: why, is the question then
+        (self.watch)(Event::Collected(state.step + 1));
+        let batch = collected?;
         state.next_visit = next_visit;
-        state.keep_micro_tokens(self.settings, collector.micro_tokens);
+        state.keep_micro_tokens(self.settings, micro_tokens);
         Ok(batch)
     }
 

@@ -29,11 +29,15 @@ impl<'a> Phases<'a> {
         Self(BTreeMap::new(), Some(watch))
     }
 
+    pub(crate) fn tell(&self, event: Event) {
+        if let Some(watch) = self.1 {
+            watch(event);
+        }
+    }
+
     /// Runs a part and adds its time to a phase.
     pub fn time<R>(&mut self, phase: &'static str, part: impl FnOnce() -> R) -> R {
-        if let Some(watch) = self.1 {
-            watch(Event::Phase(phase));
-        }
+        self.tell(Event::Phase(phase));
         let start = Instant::now();
         let result = part();
         *self.0.entry(phase).or_default() += start.elapsed().as_secs_f64();
@@ -110,6 +114,7 @@ impl Collector<'_> {
                     break;
                 }
                 for group in self.sample_and_grade(behavior, tasks.to_vec(), step, phases)? {
+                    phases.tell(Event::Sampled(&group));
                     let admitted = self.objective.admit(&outcome(&group, rollout));
                     means.push(self.filtered_mean(&group));
                     sampled.push(Sampled::of(&group));

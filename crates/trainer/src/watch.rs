@@ -1,5 +1,6 @@
 //! What a run tells of itself while it goes on, beside the metrics of its steps.
 
+use crate::CollectedGroup;
 use serde_json::Value;
 
 /// Something that a run begins or has made.
@@ -11,6 +12,10 @@ pub enum Event<'a> {
     Phase(&'static str),
     /// Rows that the validation has done, of how many.
     Rows(usize, usize),
+    /// A verified group, whether it is learned from or not.
+    Sampled(&'a CollectedGroup),
+    /// A step samples no more; also when what it has is not enough.
+    Collected(u64),
     /// Lines of `samples.jsonl`, as they are written.
     Samples(&'a [Value]),
 }

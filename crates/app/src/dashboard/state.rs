@@ -106,6 +106,7 @@ impl State {
                 self.sampled_in = self.step.map_or(0, |(step, _)| step);
                 self.samples = lines.iter().filter_map(sample).collect();
             }
+            Event::Sampled(_) | Event::Collected(_) => {}
         }
     }
 

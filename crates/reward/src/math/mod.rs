@@ -15,8 +15,8 @@ mod units;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RewardError;
-use crate::response::{last_boxed, tighten};
-use crate::verifier::{Item, Verifier};
+use crate::response::{last_boxed, read_boxed, tighten};
+use crate::verifier::{Explanation, Item, Verifier};
 
 /// Scores 1 when the response's last `\boxed{}` equals the answer, otherwise 0. It has no settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,19 @@ impl Verifier for Math {
         // As in the reference, a response without a box has answered "None".
         let given = last_boxed(&response).unwrap_or("None");
         Ok(if is_correct(given, item.answer) { 1.0 } else { 0.0 })
+    }
+
+    fn explain(&self, item: &Item) -> Option<Explanation> {
+        let read = read_boxed(&tighten(item.response)).map(str::to_owned);
+        Some(Explanation { wanted: "the last \\boxed{}".to_owned(), read })
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        vec!["\\boxed"]
+    }
+
+    fn ideal(&self, answer: &str) -> Option<String> {
+        Some(format!("\\boxed{{{answer}}}"))
     }
 }
 

@@ -106,9 +106,15 @@ mod tests {
     #[test]
     fn the_signature_is_told_whichever_way_the_divergence_plunges() {
         let late = |n: f64| (n - 20.0).max(0.0);
-        for way in [1.0, -0.045] {
-            let course =
-                |n: f64| step(1.0 + way * late(n), 0.6 - 0.025 * late(n), 0.004 + 0.002 * late(n), 0.5 + 0.1 * late(n));
+        for way in [1.0, -0.09] {
+            let course = |n: f64| {
+                step(
+                    (1.0 + way * late(n)).max(0.01),
+                    0.6 - 0.025 * late(n),
+                    0.004 + 0.002 * late(n),
+                    0.5 + 0.1 * late(n),
+                )
+            };
             let steps = told(course);
             assert!(steps.first().is_some_and(|&first| (22..32).contains(&first)), "{way}: {steps:?}");
         }
