@@ -1,6 +1,6 @@
 //! Responses in which verifiers do not find what they look for, and verifiers that fail.
 
-use crate::finding::{list, share};
+use crate::finding::{excerpt, list, share};
 use crate::{Finding, Observations, ResponseSeen, Severity};
 
 /// Share of responses with the form below which it is rare.
@@ -21,19 +21,27 @@ fn failing(seen: &Observations) -> Vec<Finding> {
         let errors: Vec<&String> = scores.filter_map(|opinion| opinion.score.as_ref().err()).collect();
         let first = errors.first()?;
         let stops = seen.verifiers[verifier].stops_on_error;
+        let follows = seen.refused(verifier) > 0;
+        let all = seen.responses().count();
         Some(Finding::new(
             "verifier_fails",
-            if stops || 2 * errors.len() >= seen.responses().count() { Severity::Error } else { Severity::Warning },
-            format!(
-                "`{}` gives no score to {}: {first}",
-                seen.verifiers[verifier].name,
-                share(errors.len(), seen.responses().count(), "response")
-            ),
-            match stops {
-                true => "The verifier fails, and the run would stop there (on_error = \"stop\")",
-                false => "The verifier fails, and these responses score 0 (on_error = \"zero\")",
+            match () {
+                () if follows => Severity::Note,
+                () if stops || 2 * errors.len() >= all => Severity::Error,
+                () => Severity::Warning,
             },
-            "Mend the verifier, or its answers",
+            format!(
+                "`{}` gives no score to {}: {}",
+                seen.verifiers[verifier].name,
+                share(errors.len(), all, "response"),
+                excerpt(first, 300)
+            ),
+            match (follows, stops) {
+                (true, _) => "It follows from another finding (answers_unreadable)",
+                (false, true) => "The verifier fails, and the run would stop there (on_error = \"stop\")",
+                (false, false) => "The verifier fails, and these responses score 0 (on_error = \"zero\")",
+            },
+            if follows { "Mend that first" } else { "Mend the verifier, or its answers" },
         ))
     };
     (0..seen.verifiers.len()).filter_map(failing).collect()
@@ -42,8 +50,10 @@ fn failing(seen: &Observations) -> Vec<Finding> {
 fn absent(seen: &Observations, before: &[Finding]) -> Option<Finding> {
     let counts: Vec<(usize, (usize, usize))> =
         (0..seen.verifiers.len()).map(|at| (at, seen.readable(at))).filter(|(_, (_, all))| *all > 0).collect();
+    // one that compares with another kind of answers also reads another kind of responses
+    let compares = |at: usize| seen.answers.is_empty() || 2 * seen.refused(at) < seen.answers.len();
     let rare: Vec<(usize, (usize, usize))> =
-        counts.into_iter().filter(|(_, (read, all))| (*read as f64) < RARE * *all as f64).collect();
+        counts.into_iter().filter(|(at, (read, all))| (*read as f64) < RARE * *all as f64 && compares(*at)).collect();
     let &(_, (_, all)) = rare.first()?;
     let least = rare.iter().map(|(_, (read, _))| *read).min()?;
     let wanted: Vec<String> = rare
@@ -54,7 +64,11 @@ fn absent(seen: &Observations, before: &[Finding]) -> Option<Finding> {
         })
         .collect();
     // responses that came to their end without the form do not lack it because others were cut
-    let finished = |response: &&ResponseSeen| response.ended && response.opinions.iter().all(|o| o.read == Some(false));
+    let lacks = |response: &ResponseSeen| {
+        let read: Vec<bool> = response.opinions.iter().filter_map(|opinion| opinion.read).collect();
+        !read.is_empty() && !read.contains(&true)
+    };
+    let finished = |response: &&ResponseSeen| response.ended && lacks(response);
     let ramble = seen.responses().filter(finished).count() >= FEW;
     let explains = |finding: &&Finding| {
         let codes = ["prompt_does_not_ask", "tag_is_special", "think_is_opened"];
@@ -190,5 +204,12 @@ mod tests {
         assert!(finding.seen.contains("`format` gives no score to 1 of 16 responses (6 %): it died"), "{finding:?}");
         seen.verifiers[1].stops_on_error = false;
         assert_eq!(only(&seen).severity, Severity::Warning);
+        // answers of another kind are one finding, not three
+        seen.verifiers[1].stops_on_error = true;
+        seen.answers.iter_mut().for_each(|row| row.ideals[1] = Some(Err("no option".to_owned())));
+        for opinion in seen.groups.iter_mut().flat_map(|group| &mut group.responses).map(|one| &mut one.opinions[1]) {
+            (opinion.score, opinion.read) = (Err("no option".to_owned()), Some(false));
+        }
+        assert_eq!(only(&seen).code, "answers_unreadable");
     }
 }

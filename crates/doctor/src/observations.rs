@@ -130,6 +130,11 @@ impl Observations {
         self.groups.iter().flat_map(|group| &group.responses)
     }
 
+    /// How many true answers a verifier refuses, whatever a response says.
+    pub(crate) fn refused(&self, verifier: usize) -> usize {
+        self.answers.iter().filter(|row| matches!(row.ideals.get(verifier), Some(Some(Err(_))))).count()
+    }
+
     /// Of responses in which a verifier says whether it found its form: how many have it, and how many there are.
     pub(crate) fn readable(&self, verifier: usize) -> (usize, usize) {
         let said = self.responses().filter_map(|response| response.opinions.get(verifier)?.read);

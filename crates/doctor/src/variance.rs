@@ -8,7 +8,7 @@ const ENOUGH: usize = 4;
 /// Share of flat groups from which on most of the sampling is wasted.
 const MOST: f64 = 0.75;
 /// What makes every response wrong.
-const CAUSES: [&str; 9] = [
+const CAUSES: [&str; 10] = [
     "responses_cut",
     "never_stops",
     "prompt_does_not_ask",
@@ -16,6 +16,7 @@ const CAUSES: [&str; 9] = [
     "think_is_opened",
     "form_is_missing",
     "answers_score_zero",
+    "answers_unreadable",
     "answer_is_problem",
     "verifier_fails",
 ];
