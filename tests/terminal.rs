@@ -229,7 +229,9 @@ fn a_pipe_gets_a_line_a_step() {
 fn quiet_prints_the_final_lines_only() {
     let place = Place::new();
     let said = place.percept(&["train", "run.toml", "--quiet", "--set", "trainer.micro_tokens=\"auto\""]);
-    assert_eq!(said.err, "");
+    // a policy this weak is warned of, and warnings are not quiet
+    let others: Vec<&str> = said.err.lines().filter(|line| !line.contains("[percept doctor: ")).collect();
+    assert!(others.is_empty(), "{others:?}");
     let out = said.well();
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 2, "{out}");
