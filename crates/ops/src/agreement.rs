@@ -88,10 +88,10 @@ fn linear_maps() {
 }
 
 #[test]
-fn a_transposed_weight_is_the_same_map() {
+fn a_weight_that_is_laid_out_is_the_same_map() {
     let [x, w, b, r] = [values(70, 33, 1), values(45, 33, 2), values(1, 45, 3), values(70, 45, 4)].map(Tensor::inner);
-    let got = linear_transposed(x.clone(), transpose_weight(w.clone()), Some(b.clone()), Some(r.clone()));
-    close("transposed", &host_of(got), &host_of(composed::linear(x, w, Some(b), Some(r))), 2e-6);
+    let got = linear_laid_out(x.clone(), &lay_out(w.clone()), Some(b.clone()), Some(r.clone()));
+    close("laid out", &host_of(got), &host_of(composed::linear(x, w, Some(b), Some(r))), 2e-6);
 }
 
 #[test]

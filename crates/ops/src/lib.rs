@@ -63,36 +63,44 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual
     }
 }
 
-/// A weight `[out, in]` laid out for products with few rows: `[in, out]`, contiguous. Without gradient.
+/// A weight `[out, in]` laid out for products with few rows, without gradient; see [`lay_out`].
+#[derive(Clone, Debug)]
+pub struct LaidOut {
+    /// In panels for the fused kernels, else the transpose.
+    tensor: Tensor<2>,
+    outputs: usize,
+}
+
+/// Lays a weight `[out, in]` out for products with few rows.
 ///
 /// A matrix product copies its operands into blocks first; for the few rows of a decoding step that copy costs more than the product,
 /// and this layout needs none.
-pub fn transpose_weight(weight: Tensor<2>) -> Tensor<2> {
-    let [rows, columns] = weight.dims();
+pub fn lay_out(weight: Tensor<2>) -> LaidOut {
+    let outputs = weight.dims()[0];
     if !fused(&weight) {
-        return weight.transpose();
+        return LaidOut { tensor: weight.transpose(), outputs };
     }
-    let device = weight.device();
-    let values = cpu::transpose(&host(weight));
-    Tensor::from_data(burn::tensor::TensorData::new(values, [columns, rows]), &device)
+    let panels = cpu::lay_out(&host(weight));
+    LaidOut { tensor: Tensor::from_primitive::<burn::backend::Flex>(panels.into_tensor()), outputs }
 }
 
-/// [`linear`] with a weight from [`transpose_weight`], without gradient.
+/// [`linear`] with a weight that was laid out, without gradient.
 ///
 /// # Shapes
-/// `x` `[n, in]`, `transposed` `[in, out]`, `bias` `[1, out]`, `residual` `[n, out]`; result `[n, out]`.
-pub fn linear_transposed(
+/// `x` `[n, in]`, `bias` `[1, out]`, `residual` `[n, out]`; result `[n, out]`.
+pub fn linear_laid_out(
     x: Tensor<2>,
-    transposed: Tensor<2>,
+    weight: &LaidOut,
     bias: Option<Tensor<2>>,
     residual: Option<Tensor<2>>,
 ) -> Tensor<2> {
     if !fused(&x) {
-        return broken::spoiled("linear", composed::linear(x, transposed.transpose(), bias, residual));
+        let weight = weight.tensor.clone().transpose();
+        return broken::spoiled("linear", composed::linear(x, weight, bias, residual));
     }
     let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
-    let inputs = [Some(x), Some(transposed), bias, residual].into_iter().flatten().map(host).collect();
-    Tensor::from_primitive::<burn::backend::Flex>(kernel.output(inputs, true).into_tensor())
+    let inputs = [Some(x), Some(weight.tensor.clone()), bias, residual].into_iter().flatten().map(host).collect();
+    Tensor::from_primitive::<burn::backend::Flex>(kernel.output(inputs, Some(weight.outputs)).into_tensor())
 }
 
 /// `gamma * x / sqrt(mean(x^2) + epsilon)` over the last dimension.

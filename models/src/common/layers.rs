@@ -5,6 +5,7 @@ use super::parameters::{Make, Parameters, Spec, parameters_of};
 use crate::ModelError;
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::Parameter;
+use percept_ops::LaidOut;
 
 /// `x W^T (+ b)`. Maps that are applied to the same input stand in one matrix, one below the other.
 #[derive(Clone, Debug)]
@@ -14,7 +15,7 @@ pub(crate) struct Linear {
     /// What learns in place of the weight.
     adapter: Option<Adapter>,
     /// The weight, with the adapter in it, laid out for few rows, when [`Linear::prepare`] made it.
-    transposed: Option<Tensor<2>>,
+    laid_out: Option<LaidOut>,
 }
 
 impl Parameters for Linear {
@@ -43,13 +44,13 @@ impl Linear {
         let weight = make(Spec::matrix(weights.collect()))?;
         let biases = || maps.iter().map(|(name, output)| (format!("{name}.bias"), vec![*output])).collect();
         let bias = bias.then(|| make(Spec::matrix(biases()))).transpose()?;
-        Ok(Self { weight, bias, adapter: None, transposed: None })
+        Ok(Self { weight, bias, adapter: None, laid_out: None })
     }
 
     /// A convolution whose kernel is as large as its stride: a map of flattened patches, without bias.
     pub(crate) fn convolution(make: &mut Make, name: &str, kernel: Vec<usize>) -> Result<Self, ModelError> {
         let weight = make(Spec::matrix(vec![(format!("{name}.weight"), kernel)]))?;
-        Ok(Self { weight, bias: None, adapter: None, transposed: None })
+        Ok(Self { weight, bias: None, adapter: None, laid_out: None })
     }
 
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
@@ -63,8 +64,8 @@ impl Linear {
 
     fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        if let Some(transposed) = &self.transposed {
-            return percept_ops::linear_transposed(x, transposed.clone(), bias, residual);
+        if let Some(weight) = &self.laid_out {
+            return percept_ops::linear_laid_out(x, weight, bias, residual);
         }
         let weight = self.weight.value.clone();
         match &self.adapter {
@@ -99,7 +100,7 @@ impl Linear {
             return;
         }
         let weight = self.merged().unwrap_or_else(|| self.weight.value.clone());
-        self.transposed = Some(percept_ops::transpose_weight(weight));
+        self.laid_out = Some(percept_ops::lay_out(weight));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::ModelError;
 use crate::common::{Linear, Make, RmsNorm, Spec, parameters_of};
 use burn::tensor::{DType, Tensor};
 use percept_core::Parameter;
-use percept_ops::{HeadShape, RotaryTable, Row};
+use percept_ops::{HeadShape, LaidOut, RotaryTable, Row};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(super) struct TextDecoder {
     /// Absent when the head is the embedding.
     head: Option<Parameter>,
     /// The head laid out for few rows, when [`TextDecoder::prepare`] made it.
-    transposed_head: Option<Tensor<2>>,
+    laid_out_head: Option<LaidOut>,
 }
 parameters_of!(TextDecoder: embedding, blocks, norm, head);
 
@@ -40,7 +40,7 @@ impl TextDecoder {
         let blocks = blocks.collect::<Result<_, _>>()?;
         let norm = RmsNorm::new(make, "model.norm", config.hidden_size, config.rms_norm_eps)?;
         let head = (!config.tie_word_embeddings).then(|| make(table("lm_head.weight"))).transpose()?;
-        Ok(Self { embedding, blocks, norm, head, transposed_head: None })
+        Ok(Self { embedding, blocks, norm, head, laid_out_head: None })
     }
 
     /// `[v, d]`
@@ -59,8 +59,8 @@ impl TextDecoder {
 
     /// `hidden head^T`, all float32: `[n, v]`
     pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.transposed_head {
-            Some(transposed) => percept_ops::linear_transposed(hidden, transposed.clone(), None, None),
+        match &self.laid_out_head {
+            Some(head) => percept_ops::linear_laid_out(hidden, head, None, None),
             None => percept_ops::linear(hidden, self.head(), None, None),
         }
     }
@@ -72,7 +72,7 @@ impl TextDecoder {
                 linear.prepare();
             }
         }
-        self.transposed_head = Some(percept_ops::transpose_weight(self.head()));
+        self.laid_out_head = Some(percept_ops::lay_out(self.head()));
     }
 
     /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`.

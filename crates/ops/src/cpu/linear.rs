@@ -2,6 +2,7 @@
 
 use super::bridge::{Kernel, Saved};
 use super::matrix::{Matrix, View, parallelism, product, uninitialized};
+use super::panels;
 use rayon::prelude::*;
 
 /// Inputs: x `[n, in]`, W `[out, in]` (the layout of the checkpoint), then b `[1, out]` if `bias`, then r `[n, out]` if `residual`.
@@ -12,16 +13,18 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// The map of its inputs; with `transposed`, W is given as `[in, out]`.
-    pub(crate) fn output(&self, mut inputs: Vec<Matrix>, transposed: bool) -> Matrix {
+    /// The map of its inputs; with `laid_out`, W is given in panels, for so many outputs.
+    pub(crate) fn output(&self, mut inputs: Vec<Matrix>, laid_out: Option<usize>) -> Matrix {
         let residual = self.residual.then(|| inputs.pop().expect("residual"));
         let bias = self.bias.then(|| inputs.pop().expect("bias"));
         let [x, weight] = <[Matrix; 2]>::try_from(inputs).expect("x and the weight");
-        let (n, input, width) = match transposed {
-            true => (x.rows, weight.rows, weight.columns),
-            false => (x.rows, weight.columns, weight.rows),
-        };
-        assert_eq!(x.columns, input, "linear map of {input} inputs on rows of {}", x.columns);
+        let (n, width) = (x.rows, laid_out.unwrap_or(weight.rows));
+        assert!(
+            laid_out.is_some() || x.columns == weight.columns,
+            "linear map of {} inputs on rows of {}",
+            weight.columns,
+            x.columns
+        );
         let keep = residual.is_some() || bias.is_some();
         let mut output = match residual {
             Some(residual) => {
@@ -43,10 +46,13 @@ impl Linear {
                 }
             });
         }
+        if laid_out.is_some() {
+            panels::product(&x, &weight, width, output.values_mut(), keep);
+            return output;
+        }
         let target = output.values_mut().as_mut_ptr();
         let left = View::rows(x.values(), 0, x.columns);
-        let right = View::rows(weight.values(), 0, weight.columns);
-        let right = if transposed { right } else { right.transposed() };
+        let right = View::rows(weight.values(), 0, weight.columns).transposed();
         let sizes = (n, width, x.columns);
         // SAFETY: shapes were checked above; the target is not aliased.
         unsafe { product(sizes, target, width, keep, left, right, 1.0, parallelism(n, width, x.columns)) };
@@ -89,25 +95,6 @@ impl Linear {
     }
 }
 
-/// The transpose, in blocks that stay in the cache.
-pub(crate) fn transpose(matrix: &Matrix) -> Vec<f32> {
-    const BLOCK: usize = 32;
-    let (rows, columns) = (matrix.rows, matrix.columns);
-    let values = matrix.values();
-    let mut output = uninitialized(rows * columns);
-    output.par_chunks_mut(BLOCK * rows).enumerate().for_each(|(block, output)| {
-        let first = block * BLOCK;
-        for top in (0..rows).step_by(BLOCK) {
-            for (offset, line) in output.chunks_exact_mut(rows).enumerate() {
-                for row in top..rows.min(top + BLOCK) {
-                    line[row] = values[row * columns + first + offset];
-                }
-            }
-        }
-    });
-    output
-}
-
 /// Sums over rows, in blocks of 64 rows whose sums are added in order.
 pub(super) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
     let blocks: Vec<Vec<f32>> = values
@@ -134,7 +121,7 @@ macro_rules! linear_of {
                 std::array::from_fn(|index| index < 2)
             }
             fn forward(&self, inputs: [Matrix; $n], _: bool) -> (Matrix, Vec<f32>) {
-                (self.output(inputs.into(), false), Vec::new())
+                (self.output(inputs.into(), None), Vec::new())
             }
             fn backward(&self, saved: Saved<$n>, gradient: Matrix, wanted: [bool; $n]) -> [Option<Matrix>; $n] {
                 self.gradients(&saved, &gradient, wanted)

@@ -14,6 +14,7 @@ mod linear;
 mod math;
 mod matrix;
 mod norm;
+mod panels;
 mod rotary;
 mod swiglu;
 
@@ -22,8 +23,9 @@ pub(crate) use bridge::{apply1, apply2, apply3, apply4};
 pub(crate) use decode::{HostCache, decode};
 pub(crate) use embedding::Gather;
 pub(crate) use head::TokenLogProbs;
-pub(crate) use linear::{Linear, transpose};
+pub(crate) use linear::Linear;
 pub(crate) use matrix::Matrix;
 pub(crate) use norm::RmsNorm;
+pub(crate) use panels::lay_out;
 pub(crate) use rotary::Rotate;
 pub(crate) use swiglu::SwiGlu;
