@@ -136,3 +136,38 @@ fn a_layer_is_named_when_activations_overflow() {
         assert!(said.err.contains(word), "{word:?} is not in {}", said.err);
     }
 }
+
+/// A part of a step that lasts says what it waits for, while it lasts.
+#[test]
+#[cfg(unix)]
+fn a_verifier_that_takes_its_time_is_told() {
+    let place = Place::new();
+    let text = std::fs::read_to_string(place.path().join("run.toml")).expect("a run file");
+    let slow = r#"
+[[reward.verifiers]]
+name = "accuracy"
+kind = "math"
+[[reward.verifiers]]
+name = "judge"
+kind = "command"
+workers = 1
+command = ["sh", "-c", '''
+sleep 3
+while read -r line; do
+  id=${line#*\"id\":}
+  echo "{\"id\": ${id%%,*}, \"score\": 0.5}"
+done''']
+"#;
+    place.write("slow.toml", format!("{text}{slow}"));
+    let sets =
+        ["trainer.steps=1", "validation.every=0", "validation.before_training=false", "trainer.deadline_seconds=1"];
+    let words: Vec<&str> =
+        ["train", "slow.toml"].into_iter().chain(sets.into_iter().flat_map(|set| ["--set", set])).collect();
+    let said = place.percept(&words);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    let told: Vec<&str> = said.err.lines().filter(|line| line.contains("trainer.deadline_seconds")).collect();
+    assert!(told.len() >= 2, "after one second, and after two: {}", said.err);
+    for word in ["warning: step 1: reward has lasted 1 s", "verifiers are at work: accuracy, judge"] {
+        assert!(told[0].contains(word), "{word:?} is not in {}", told[0]);
+    }
+}
