@@ -8,8 +8,9 @@ use std::ops::Range;
 
 /// Lanes of the widest vectors.
 pub(crate) const LANES: usize = 16;
-/// Rows of a block: with two vectors of columns each, their sums and what is loaded occupy 15 registers.
-const MOST: usize = 6;
+/// Rows of a block: with two vectors of columns each, their sums and what is loaded occupy 15 registers; with four, 29 of the 32 that
+/// there are of the widest.
+pub(crate) const MOST: usize = 6;
 
 /// A matrix in a slice, rows `stride` apart.
 #[derive(Clone, Copy)]
@@ -42,7 +43,9 @@ pub(crate) fn product_of_few<S: Simd>(
         let (left, target) = (left.from(row), &mut target[row * stride..]);
         row += match m - row {
             MOST.. => block::<S, MOST>(simd, (n, k), left, right, target, stride, add),
-            3.. => block::<S, 3>(simd, (n, k), left, right, target, stride, add),
+            5 => block::<S, 5>(simd, (n, k), left, right, target, stride, add),
+            4 => block::<S, 4>(simd, (n, k), left, right, target, stride, add),
+            3 => block::<S, 3>(simd, (n, k), left, right, target, stride, add),
             2 => block::<S, 2>(simd, (n, k), left, right, target, stride, add),
             _ => block::<S, 1>(simd, (n, k), left, right, target, stride, add),
         };
@@ -64,7 +67,10 @@ fn block<S: Simd, const R: usize>(
     let width = S::F32_LANES;
     let mut first = 0;
     while first < n {
-        if first + 2 * width <= n {
+        if width == LANES && first + 4 * width <= n {
+            columns::<S, R, 4>(simd, first..first + 4 * width, left, right, target, stride, add);
+            first += 4 * width;
+        } else if first + 2 * width <= n {
             columns::<S, R, 2>(simd, first..first + 2 * width, left, right, target, stride, add);
             first += 2 * width;
         } else {
