@@ -110,6 +110,27 @@ fn a_ratio_that_explodes_is_named_with_its_token() {
 }
 
 #[test]
+fn a_collapse_stops_the_run_behind_its_step() {
+    let place = Place::new();
+    let said = poisoned(&place, "collapse", "trainer.collapse_window=2 trainer.steps=6");
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    for word in
+        ["step 4, update 1: ", "to game the perception term", "reward ", " -> ", "objective.gamma", "(step 4 is saved"]
+    {
+        assert!(said.err.contains(word), "{word:?} is not in {}", said.err);
+    }
+    // the step was done, though none was due to be saved
+    assert_eq!(place.pointer("run/latest").as_deref(), Some("checkpoints/step-000004"));
+    let incident = incident(&place, "collapse");
+    assert_eq!((&incident["kind"], &incident["step"]), (&"collapse".into(), &3.into()), "{incident}");
+    // one update does not show the course of many
+    assert_eq!(replay(&place, "collapse", &[]).code, Some(0));
+    // told once: the run goes on
+    place.run("train", &format!("{SETS} trainer.collapse_window=2 trainer.steps=6 --resume")).well();
+    assert_eq!(place.last_step("run/metrics.jsonl"), Some(6));
+}
+
+#[test]
 fn a_layer_is_named_when_activations_overflow() {
     let place = Place::new();
     // so large a weight that its products are infinite, though it is finite itself

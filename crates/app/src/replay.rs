@@ -75,16 +75,9 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         println!("\non {device} the update is sound");
     }
     if let Some(path) = &arguments.json {
-        let text = |metrics: &Metrics| {
-            metrics
-                .0
-                .iter()
-                .map(|(name, value)| (name.clone(), format!("{value:e}")))
-                .collect::<std::collections::BTreeMap<_, _>>()
-        };
         let summary = json!({
             "kind": bundle.kind, "step": bundle.step, "update": bundle.update, "device": device, "again": again,
-            "recorded": bundle.numbers, "now": text(&metrics), "grad_norm": format!("{norm:e}"), "place": place,
+            "recorded": bundle.numbers, "now": Bundle::numbers(&metrics, norm), "place": place,
         });
         percept_weights::write_atomically(path, |file| {
             std::io::Write::write_all(file, format!("{summary:#}\n").as_bytes())

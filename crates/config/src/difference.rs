@@ -92,12 +92,7 @@ mod tests {
 
     #[test]
     fn differences_name_keys_with_both_values() {
-        let before = run(&[
-            "trainer.seed=3",
-            "trainer.run_dir=a",
-            "objective.kind=papo_g",
-            "objective.perception_coefficient=0.01",
-        ]);
+        let before = run(&["trainer.seed=3", "trainer.run_dir=a", "objective.kind=papo_g", "objective.gamma=0.01"]);
         assert_eq!(before.differences(&before).unwrap(), []);
         let after = run(&[
             "trainer.seed=4",
@@ -111,7 +106,7 @@ mod tests {
             texts,
             [
                 "data.train: was [], is [\"x\"]",
-                "objective.perception_coefficient: was 0.01, is not set",
+                "objective.gamma: was 0.01, is not set",
                 "trainer.seed: was 3, is 4",
                 "trainer.steps: was not set, is 7",
             ]

@@ -1,24 +1,44 @@
 //! Puts something wrong into a chosen step, for tests of what finds it: `PERCEPT_POISON=3:advantage` makes an advantage of the fourth step
-//! not a number. Kinds: `advantage`, `view` (a log-probability of a view), `weight` and `behavior` (a token that was sampled with almost no
+//! not a number. Kinds: `collapse` (the step's metrics are those of a policy that games the perception term), `advantage`, `view` (a log-probability of a view), `weight` and `behavior` (a token that was sampled with almost no
 //! probability).
 
-use crate::Batch;
+use crate::{Batch, Metrics};
 use percept_core::Policy;
+
+/// The kind of poison for this step, if the environment names it.
+fn kind(step: u64) -> Option<String> {
+    let text = std::env::var("PERCEPT_POISON").ok()?;
+    let (at, kind) = text.split_once(':')?;
+    (at.parse() == Ok(step)).then(|| kind.to_owned())
+}
+
+/// Gives a step's metrics the signature of collapse.
+pub(crate) fn apply_to_metrics(step: u64, metrics: &mut Metrics) {
+    if kind(step).as_deref() != Some("collapse") {
+        return;
+    }
+    for (name, factor) in
+        [("objective/kl_prcp", 9.0), ("reward/overall", 0.0), ("objective/nll", 9.0), ("objective/masked_entropy", 9.0)]
+    {
+        let value = metrics.get(name).expect("PAPO's metrics");
+        metrics.set(name, value * factor);
+    }
+    metrics.set("objective/clip_fraction_high", 0.5);
+}
 
 /// Poisons the batch or the policy when the environment names this step.
 pub(crate) fn apply(step: u64, batch: &mut Batch, policy: &mut dyn Policy) {
-    let Ok(text) = std::env::var("PERCEPT_POISON") else { return };
-    let kind = text.split_once(':').filter(|(at, _)| at.parse() == Ok(step)).map(|(_, kind)| kind);
+    let Some(kind) = kind(step) else { return };
     let group = batch.groups.last_mut().expect("a step has groups");
-    match kind {
-        None => {}
-        Some("advantage") => group.advantages[1] = f32::NAN,
-        Some("view") => {
+    match kind.as_str() {
+        "collapse" => {}
+        "advantage" => group.advantages[1] = f32::NAN,
+        "view" => {
             let numbers = group.views.iter_mut().find_map(|(_, numbers)| numbers.as_mut()).expect("a view");
             numbers.log_probs[0][2] = f32::INFINITY;
         }
-        Some("behavior") => group.group.responses[1].log_probs[0] = -60.0,
-        Some("weight") => {
+        "behavior" => group.group.responses[1].log_probs[0] = -60.0,
+        "weight" => {
             let mut parameters = policy.parameters_mut();
             let middle = parameters.len() / 2;
             let parameter = &mut parameters[middle];
@@ -30,6 +50,6 @@ pub(crate) fn apply(step: u64, batch: &mut Batch, policy: &mut dyn Policy) {
             let value = burn::tensor::Tensor::from_inner(value);
             parameter.value = if parameter.trainable { value.require_grad() } else { value };
         }
-        Some(other) => panic!("PERCEPT_POISON: there is no {other:?}"),
+        other => panic!("PERCEPT_POISON: there is no {other:?}"),
     }
 }

@@ -78,8 +78,8 @@ impl<'a> Run<'a> {
             let before = state.next_visit;
             let mut batch = match self.collect(&mut state, &mut metrics, &mut phases) {
                 Ok(batch) => batch,
-                // a verifier that dies, data that went away: nothing has moved in this step, and what came before is kept
                 Err(error @ TrainError::Incident { sound: false, .. }) => return Err(error),
+                // a verifier that dies, data that went away: nothing has moved in this step, and what came before is kept
                 Err(error) => {
                     let checkpoint = Checkpoint { settings, save: self.save };
                     return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
@@ -97,6 +97,7 @@ impl<'a> Run<'a> {
                 let checkpoint = Checkpoint { settings, save: self.save };
                 return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
             }
+            poison::apply_to_metrics(state.step - 1, &mut metrics);
             let written = Samples { settings, step: state.step, grader: self.grader, source: &*self.train };
             let samples = written.of(&batch)?;
             (self.watch)(Event::Samples(&samples));
@@ -138,8 +139,11 @@ impl<'a> Run<'a> {
                 last_saved = Some(checkpoint.publish(staged, is_best)?);
             }
             (self.report)(state.step, &metrics);
-            let settings_of = self.updater(&state);
-            recorder.after_step(&settings_of, &state, &*self.policy, &optimizer, &batch.groups, &metrics)?;
+            let (policy, updater) = (&*self.policy, self.updater(&state));
+            if let Err(error) = recorder.after_step(&updater, &state, policy, &optimizer, &batch.groups, &metrics) {
+                // the step is done, and its weights are what is to be looked at
+                return Err(checkpoint.rescue(policy, &optimizer, &state, last_saved.as_deref(), error));
+            }
             if stop && !last {
                 let (step, best) = (state.step, state.best);
                 return Ok(Outcome { step, interrupted: true, checkpoint: last_saved, best });

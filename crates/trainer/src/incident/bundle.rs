@@ -70,7 +70,8 @@ const BATCH: &str = "batch.safetensors";
 pub(super) const CHECKPOINT: &str = "checkpoint";
 
 impl Bundle {
-    pub(crate) fn numbers(metrics: &Metrics, norm: f64) -> BTreeMap<String, String> {
+    /// Metrics and the gradient's norm as text.
+    pub fn numbers(metrics: &Metrics, norm: f64) -> BTreeMap<String, String> {
         let all = metrics.0.iter().map(|(name, value)| (name.clone(), format!("{value:e}")));
         all.chain([("optimizer/grad_norm".to_owned(), format!("{norm:e}"))]).collect()
     }

@@ -62,7 +62,7 @@ pub fn diagnose(
     gradients: Option<&Gradients>,
 ) -> Diagnosis {
     weights(policy)
-        .or_else(|| numbers(groups))
+        .or_else(|| numbers(groups).or_else(|| pictures(groups)))
         .or_else(|| scores(updater, policy, groups))
         .or_else(|| gradients.and_then(|gradients| backward(updater, policy, groups, gradients)))
         .unwrap_or_default()
@@ -123,7 +123,7 @@ fn named(parameter: &Parameter, values: &[f32]) -> Option<(String, f32)> {
     Some((place, values[at]))
 }
 
-/// A number that the batch came with.
+/// A number of a response that the batch came with.
 pub(super) fn numbers(groups: &[CollectedGroup]) -> Option<Diagnosis> {
     let by_response = |group: &CollectedGroup, what: &str, values: &[f32]| {
         let response = first_bad(values)?;
@@ -147,15 +147,21 @@ pub(super) fn numbers(groups: &[CollectedGroup]) -> Option<Diagnosis> {
                     by_token(group, &format!("log-probability of {:?} x {:?}", view.weights, view.image), rows)
                 })
             })
-            .or_else(|| {
-                let pictures = group.group.prompt.pictures.iter().chain(group.group.prompt.corrupted.iter().flatten());
-                let bad = pictures.clone().any(|picture| first_bad(&picture.rows).is_some());
-                bad.then(|| Diagnosis {
-                    tensor: Some("a picture's patches".to_owned()),
-                    row: Some(group.task.place.clone()),
-                    ..Diagnosis::default()
-                })
-            })
+    })
+}
+
+/// A picture's patch. Not looked for at every update: pictures are most of a batch, and what is wrong in one is in the loss.
+fn pictures(groups: &[CollectedGroup]) -> Option<Diagnosis> {
+    groups.iter().find_map(|group| {
+        let prompt = &group.group.prompt;
+        let mut all = prompt.pictures.iter().chain(prompt.corrupted.iter().flatten());
+        let value = all.find_map(|picture| Some(picture.rows[first_bad(&picture.rows)?]))?;
+        Some(Diagnosis {
+            tensor: Some("a picture's patches".to_owned()),
+            value: Some(value.to_string()),
+            row: Some(group.task.place.clone()),
+            ..Diagnosis::default()
+        })
     })
 }
 

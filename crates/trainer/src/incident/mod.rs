@@ -70,7 +70,7 @@ impl Kind {
                  that sampled; on the first update of a step, sampler and trainer disagree: `percept check`"
             }
             Self::Collapse => {
-                "lower objective.perception_coefficient, or set objective.entropy_coefficient and objective.masked_entropy_coefficient \
+                "lower objective.gamma, or set objective.entropy_coefficient and objective.masked_entropy_coefficient \
                  (the paper's double entropy loss)"
             }
         }

@@ -25,6 +25,8 @@ pub(crate) struct Recorder<'a> {
 /// An update, or a step, that something is wrong with.
 struct Found<'a> {
     kind: Kind,
+    /// Steps done before it.
+    step: u64,
     update: usize,
     policy: &'a dyn Policy,
     optimizer: &'a Optimizer,
@@ -64,7 +66,18 @@ impl<'a> Recorder<'a> {
         self.found(
             updater,
             state,
-            Found { kind, update, policy, optimizer, groups, gradients, metrics, norm, words: String::new() },
+            Found {
+                kind,
+                step: state.step,
+                update,
+                policy,
+                optimizer,
+                groups,
+                gradients,
+                metrics,
+                norm,
+                words: String::new(),
+            },
         )
     }
 
@@ -88,7 +101,7 @@ impl<'a> Recorder<'a> {
         self.found(
             updater,
             state,
-            Found { kind, update: 0, policy, optimizer, groups, gradients, metrics, norm, words },
+            Found { kind, step: state.step - 1, update: 0, policy, optimizer, groups, gradients, metrics, norm, words },
         )
     }
 
@@ -107,7 +120,7 @@ impl<'a> Recorder<'a> {
         let sound = !place.tensor.as_ref().is_some_and(|tensor| tensor.starts_with("weight "));
         let bundle = Bundle {
             kind: found.kind,
-            step: state.step,
+            step: found.step,
             update: found.update,
             place,
             words: words.clone(),
@@ -118,7 +131,7 @@ impl<'a> Recorder<'a> {
             // the incident is worth more than its record
             Err(error) => format!("it could not be recorded: {error}"),
         };
-        let (step, update, kind) = (state.step + 1, found.update + 1, found.kind);
+        let (step, update, kind) = (found.step + 1, found.update + 1, found.kind);
         if stops {
             return Err(TrainError::Incident { step, update, kind, words, kept, sound });
         }
