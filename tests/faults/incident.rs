@@ -131,6 +131,33 @@ fn a_collapse_stops_the_run_behind_its_step() {
 }
 
 #[test]
+fn a_warm_start_is_watched_like_all_else() {
+    const SETS: &str = "sft.epochs=1 sft.rows_per_step=8 validation.every=0 trainer.checkpoint_every=0";
+    for (kind, words) in [
+        ("picture", &["a picture's patches, value NaN", "train.parquet, row ", "(step 3 is saved"][..]),
+        ("weight", &["weight ", ".weight [0, 5]", "value NaN"]),
+    ] {
+        let place = Place::new();
+        let said = place.run_with("sft", SETS, &[("PERCEPT_POISON", &format!("3:{kind}"))]);
+        assert_eq!(said.code, Some(1), "{said:#?}");
+        let more = ["step 4, update 1: ", "is not finite", "percept replay run/sft/incidents/step-000004-not_finite"];
+        for word in words.iter().chain(&more) {
+            assert!(said.err.contains(word), "{kind}: {word:?} is not in {}", said.err);
+        }
+        let kept = (kind != "weight").then_some("checkpoints/step-000003");
+        assert_eq!(place.pointer("run/sft/latest").as_deref(), kept, "a spoiled weight is not kept");
+        let again = place.percept(&["replay", "run/sft/incidents/step-000004-not_finite"]);
+        assert_eq!(again.code, Some(1), "{again:#?}");
+        assert!(again.out.contains("on cpu it goes wrong again: ") && again.out.contains(words[0]), "{}", again.out);
+        // without the poison, the run goes on where it was kept
+        if kept.is_some() {
+            place.run("sft", &format!("{SETS} --resume")).well();
+            assert!(place.last_step("run/sft/metrics.jsonl") > Some(4));
+        }
+    }
+}
+
+#[test]
 fn a_layer_is_named_when_activations_overflow() {
     let place = Place::new();
     // so large a weight that its products are infinite, though it is finite itself

@@ -5,8 +5,8 @@ use crate::device::DeviceFlag;
 use crate::parts::{Parts, optimizer};
 use anyhow::ensure;
 use percept_config::RunConfig;
-use percept_core::Progress;
-use percept_trainer::{Bundle, Checkpoint, Diagnosis, Kind, Metrics, Optimizer, Updater, diagnose};
+use percept_core::{Objective, Progress};
+use percept_trainer::{Bundle, Checkpoint, CrossEntropy, Diagnosis, Kind, Metrics, Optimizer, Updater, diagnose};
 use percept_weights::check_manifest;
 use serde_json::json;
 use std::path::PathBuf;
@@ -42,14 +42,15 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
     }
     sets.extend(arguments.sets.iter().cloned());
     let parts = Parts::new(RunConfig::load(&own, &arguments.device.over(&sets)?)?)?;
-    let objective = parts.objective(app)?;
     let mut policy = parts.learner(Some(&checkpoint))?;
     let mut adam = Optimizer::new(&*policy, optimizer(&parts.run.optimizer, parts.run.trainer.seed));
     let state = Checkpoint::read(&checkpoint, &mut *policy, &mut adam)?;
     let settings = parts.settings(state.total_steps, policy.vocabulary());
+    let warm_start = state.kind == "sft";
+    let objective: Box<dyn Objective> = if warm_start { Box::new(CrossEntropy) } else { parts.objective(app)? };
     let updater = Updater {
         objective: &*objective,
-        temperature: settings.rollout.temperature,
+        temperature: if warm_start { 1.0 } else { settings.rollout.temperature },
         prompts_per_update: groups.len(),
         micro_tokens: state.micro_tokens.unwrap_or(settings.micro_tokens),
         recompute: settings.recompute,

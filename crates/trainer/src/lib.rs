@@ -39,7 +39,7 @@ pub use refill::{Progress as RefillProgress, Refill};
 pub use run::{Outcome, Run};
 pub use seams::{Grade, Grader, SavePolicy, TaskSource};
 pub use settings::{KeptWeights, OptimizerSettings, RolloutSettings, Settings, SftSettings, ValidationSettings};
-pub use sft::SftRun;
+pub use sft::{CrossEntropy, SftRun};
 pub use step::{Collector, Phases, Reference};
 pub use update::{Moment, Numbers, UpdateReport, Updater};
 pub use watch::{Event, Watch};

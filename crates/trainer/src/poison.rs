@@ -1,8 +1,8 @@
 //! Puts something wrong into a chosen step, for tests of what finds it: `PERCEPT_POISON=3:advantage` makes an advantage of the fourth step
-//! not a number. Kinds: `collapse` (the step's metrics are those of a policy that games the perception term), `advantage`, `view` (a log-probability of a view), `weight` and `behavior` (a token that was sampled with almost no
-//! probability).
+//! not a number. Kinds: `collapse` (the step's metrics are those of a policy that games the perception term), `advantage`, `view` (a
+//! log-probability of a view), `picture`, `weight` and `behavior` (a token that was sampled with almost no probability).
 
-use crate::{Batch, Metrics};
+use crate::{CollectedGroup, Metrics};
 use percept_core::Policy;
 
 /// The kind of poison for this step, if the environment names it.
@@ -27,15 +27,20 @@ pub(crate) fn apply_to_metrics(step: u64, metrics: &mut Metrics) {
 }
 
 /// Poisons the batch or the policy when the environment names this step.
-pub(crate) fn apply(step: u64, batch: &mut Batch, policy: &mut dyn Policy) {
+pub(crate) fn apply(step: u64, groups: &mut [CollectedGroup], policy: &mut dyn Policy) {
     let Some(kind) = kind(step) else { return };
-    let group = batch.groups.last_mut().expect("a step has groups");
+    let group = groups.last_mut().expect("a step has groups");
     match kind.as_str() {
         "collapse" => {}
         "advantage" => group.advantages[1] = f32::NAN,
         "view" => {
             let numbers = group.views.iter_mut().find_map(|(_, numbers)| numbers.as_mut()).expect("a view");
             numbers.log_probs[0][2] = f32::INFINITY;
+        }
+        "picture" => {
+            let mut prompt = (*group.group.prompt).clone();
+            prompt.pictures[0].rows[7] = f32::NAN;
+            group.group.prompt = prompt.into();
         }
         "behavior" => group.group.responses[1].log_probs[0] = -60.0,
         "weight" => {

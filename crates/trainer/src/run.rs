@@ -85,7 +85,7 @@ impl<'a> Run<'a> {
                     return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
                 }
             };
-            poison::apply(state.step, &mut batch, &mut *self.policy);
+            poison::apply(state.step, &mut batch.groups, &mut *self.policy);
             let learned = self.learn(&batch, &mut state, &mut optimizer, &mut recorder, &mut metrics, &mut phases);
             if let Err(error) = learned {
                 let spoiled = matches!(error, TrainError::Incident { sound: false, .. });

@@ -2,22 +2,43 @@
 //!
 //! L = -mean over solution tokens of log pi(token | picture, question, tokens before it).
 
-use crate::batch::{least_tokens, micro_batches};
 use crate::checkpoint::{Checkpoint, State};
 use crate::evaluate::evaluate;
+use crate::incident::Recorder;
 use crate::metrics::{Metrics, MetricsFile};
-use crate::optimizer::{Gradients, Optimizer};
-use crate::portion::halving;
+use crate::optimizer::Optimizer;
 use crate::run::{Outcome, check_resumable, finish_metrics};
 use crate::settings::{Settings, SftSettings};
 use crate::step::{Phases, next_tasks};
-use crate::update::{Live, Numbers};
-use crate::{CollectedGroup, Event, Grader, SavePolicy, TaskSource, TrainError, Watch};
-use percept_core::{Finish, Group, Image, Metric, Policy, Response, Sampler, ScoreRequest, Task};
+use crate::update::{Moment, Updater};
+use crate::{CollectedGroup, Event, Grader, SavePolicy, TaskSource, TrainError, Watch, poison};
+use percept_core::{
+    Evidence, Finish, Group, GroupOutcome, Loss, Metric, Needs, Objective, Policy, Progress, Response, Sampler, Task,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// Cross-entropy of what the data says, as an objective, so that a warm start's updates are made, watched and done again like all others.
+pub struct CrossEntropy;
+
+impl Objective for CrossEntropy {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// All solutions count the same.
+    fn credit(&self, outcome: &GroupOutcome) -> Vec<f32> {
+        vec![1.0; outcome.rewards.len()]
+    }
+
+    fn loss(&self, evidence: &Evidence) -> Loss {
+        let tokens = evidence.counts.mini_batch.tokens as f32;
+        let value = evidence.sum(evidence.live.log_probs.clone(), evidence.mask.clone()).div_scalar(-tokens);
+        Loss { metrics: vec![Metric::part("sft/loss", value.clone())], value }
+    }
+}
 
 /// The parts of a warm start.
 pub struct SftRun<'a> {
@@ -50,11 +71,16 @@ impl SftRun<'_> {
         }
         let mut file = MetricsFile::open(&settings.run_dir.join("metrics.jsonl"), resume.map(|_| state.step))?;
         let mut last_saved = resume.map(Path::to_owned);
+        let mut recorder = Recorder::new(settings, self.save, &[]);
         while state.step < steps {
             let start = Instant::now();
             (self.watch)(Event::Step(state.step + 1));
             let (mut metrics, mut phases) = (Metrics::default(), Phases::told(self.watch));
-            if let Err(error) = self.step(&mut state, &mut optimizer, &mut metrics, &mut phases) {
+            let stepped = self.step(&mut state, &mut optimizer, &mut recorder, &mut metrics, &mut phases);
+            if let Err(error) = stepped {
+                if matches!(error, TrainError::Incident { sound: false, .. }) {
+                    return Err(error);
+                }
                 let checkpoint = Checkpoint { settings, save: self.save };
                 return Err(checkpoint.rescue(&*self.policy, &optimizer, &state, last_saved.as_deref(), error));
             }
@@ -92,6 +118,7 @@ impl SftRun<'_> {
         &mut self,
         state: &mut State,
         optimizer: &mut Optimizer,
+        recorder: &mut Recorder,
         metrics: &mut Metrics,
         phases: &mut Phases,
     ) -> Result<(), TrainError> {
@@ -100,33 +127,33 @@ impl SftRun<'_> {
         let rows = self.sft.rows_per_step;
         let mut next_visit = state.next_visit;
         let tasks = phases.time("data", || next_tasks(self.train, rows, &mut next_visit, &mut skipped))?;
-        let groups: Vec<CollectedGroup> = tasks.into_iter().map(solution_group).collect::<Result<_, _>>()?;
-        state.next_visit = next_visit;
-        let policy = &mut *self.policy;
-        let part = |micro_tokens: usize| {
-            let (gradients, numbers) = gradients(policy, &groups, micro_tokens, settings.recompute);
-            let read = numbers.read(&gradients, true);
-            (gradients, read)
+        let mut groups: Vec<CollectedGroup> = tasks.into_iter().map(solution_group).collect::<Result<_, _>>()?;
+        poison::apply(state.step, &mut groups, &mut *self.policy);
+        let updater = Updater {
+            objective: &CrossEntropy,
+            temperature: 1.0,
+            prompts_per_update: rows,
+            micro_tokens: state.micro_tokens(settings),
+            recompute: settings.recompute,
+            learning_rate: (settings.optimizer.learning_rate)(state.step, self.sft.steps),
+            progress: Progress { step: state.step, total_steps: self.sft.steps },
         };
-        let (mut micro_tokens, least) = (state.micro_tokens(settings), least_tokens(groups.iter()));
-        let learned = phases.time("update", || halving(&policy.device(), &mut micro_tokens, least, part));
-        let (gradients, (norm, read)) = learned?;
-        state.keep_micro_tokens(settings, micro_tokens);
-        let learning_rate = (settings.optimizer.learning_rate)(state.step, self.sft.steps);
-        metrics.0.extend(read.0);
-        metrics.set("optimizer/grad_norm", norm);
-        metrics.set("optimizer/learning_rate", learning_rate);
+        let policy = &mut *self.policy;
+        let watch = &mut |moment: Moment| recorder.before_update(&updater, state, &moment);
+        let run = || updater.run_watched(policy, optimizer, &groups, state.nonfinite, watch);
+        let report = phases.time("update", run)?;
+        state.next_visit = next_visit;
+        state.keep_micro_tokens(settings, report.micro_tokens);
+        metrics.0.extend(report.metrics.0);
+        // of what was sampled, and nothing was; and the loss has its own name here
+        metrics.0.retain(|name, _| !name.starts_with("rollout/") && !name.starts_with("objective/"));
+        metrics.set("memory/micro_tokens", report.micro_tokens as f64);
         metrics.set("data/skipped_rows", skipped as f64);
         let tokens: usize = groups.iter().flat_map(|group| &group.lengths).sum();
         metrics.set("response/tokens", tokens as f64);
-        if norm.is_finite() && metrics.get("sft/loss").is_some_and(f64::is_finite) {
-            state.nonfinite = 0;
-            phases.time("update", || optimizer.step(policy, gradients, norm, learning_rate));
-        } else {
-            state.nonfinite += 1;
-            if state.nonfinite >= settings.max_nonfinite_updates {
-                return Err(TrainError::NotFinite { step: state.step, count: state.nonfinite });
-            }
+        state.nonfinite = report.consecutive;
+        if state.nonfinite >= settings.max_nonfinite_updates && state.nonfinite > 0 {
+            return Err(TrainError::NotFinite { step: state.step, count: state.nonfinite });
         }
         state.step += 1;
         state.updates = optimizer.updates;
@@ -165,31 +192,8 @@ fn solution_group(task: Arc<Task>) -> Result<CollectedGroup, TrainError> {
         rewards: vec![0.0],
         parts: Vec::new(),
         texts: Vec::new(),
-        advantages: vec![0.0],
+        advantages: vec![1.0],
         correct: vec![0.0],
         views: Vec::new(),
     })
-}
-
-/// Gradients and the loss of a batch of solutions.
-fn gradients(
-    policy: &dyn Policy,
-    groups: &[CollectedGroup],
-    micro_tokens: usize,
-    recompute: bool,
-) -> (Gradients, Numbers) {
-    let tokens: usize = groups.iter().flat_map(|group| &group.lengths).sum();
-    let mut gradients: Gradients = policy.parameters().iter().map(|_| None).collect();
-    let mut numbers = Numbers::new(policy.device().without_autodiff());
-    let groups: Vec<&CollectedGroup> = groups.iter().collect();
-    for batch in micro_batches(&groups, micro_tokens) {
-        let scoring: Vec<_> =
-            batch.iter().map(|slice| groups[slice.group].scoring(Image::Whole, slice.responses.clone())).collect();
-        let mut live = Live::new(policy, recompute);
-        let log_probs = live.score(&scoring, ScoreRequest { temperature: 1.0, entropy: false });
-        let loss = log_probs.sum().div_scalar(-(tokens as f32));
-        numbers.push(Metric::part("sft/loss", loss.clone()));
-        live.accumulate(loss, &mut gradients);
-    }
-    (gradients, numbers)
 }

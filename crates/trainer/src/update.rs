@@ -145,7 +145,7 @@ impl Updater<'_> {
             .map(|(groups, learns)| (micro_batches(&groups, self.micro_tokens), groups, learns));
         let num_micro_batches = parts.iter().map(|(batches, _, _)| batches.len()).sum();
         let mut gradients: Gradients = policy.parameters().iter().map(|_| None).collect();
-        let mut numbers = Numbers { metrics: Vec::new(), device: policy.device().without_autodiff() };
+        let mut numbers = Numbers::new(policy.device().without_autodiff());
         let mut tokens = 0;
         for (batches, groups, learns) in parts {
             let frozen = (!learns && !batches.is_empty()).then(|| policy.freeze());

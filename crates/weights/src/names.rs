@@ -54,13 +54,22 @@ impl NamingScheme {
     }
 }
 
+/// Pairs of letters that are compared in search of a near name: some thousands of names as models have them, and no more time for a file
+/// that was made to take it.
+const MAX_PAIRS: usize = 1 << 23;
+
 /// The candidate nearest to `name`, when it is near enough to be meant: at most a third of the letters differ.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     let allowed = length / 3;
+    let mut pairs = 0;
     // What is much longer or shorter is not near, and comparing it would take its length times as much.
     let similar = candidates.into_iter().filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed);
-    let distances = similar.map(|candidate| (strsim::levenshtein(name, candidate), candidate));
+    let affordable = similar.take_while(|candidate| {
+        pairs += length * candidate.len();
+        pairs <= MAX_PAIRS
+    });
+    let distances = affordable.map(|candidate| (strsim::levenshtein(name, candidate), candidate));
     distances.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
