@@ -7,6 +7,9 @@ mod config;
 #[path = "../crates/data/tests/hostile/reading.rs"]
 mod data;
 #[allow(dead_code)]
+#[path = "../models/tests/hostile/reading.rs"]
+mod models;
+#[allow(dead_code)]
 #[path = "../crates/report/tests/hostile/reading.rs"]
 mod report;
 #[allow(dead_code)]
@@ -31,6 +34,8 @@ fn main() -> std::io::Result<()> {
         ("weight_index", weights::indexes()),
         ("trainer_state", weights::states()),
         ("weight_config", weights::configs()),
+        ("model_config", models::model_configs()),
+        ("adapter_config", models::adapter_configs()),
         ("run_file", config::run_files()),
         ("easyr1", config::yaml_files()),
         ("picture", vision::pictures()),

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// More than maps have inputs.
+const MAX_RANK: u64 = 1 << 14;
 
 /// The tensor's name in PEFT's file.
 fn peft_name(name: &str) -> String {
@@ -98,11 +100,20 @@ pub(crate) fn load(folder: &Path, placement: &Placement) -> Result<Box<dyn Polic
         expected: expected.to_owned(),
         found: config.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string),
     };
-    let rank = config["r"].as_u64().filter(|&rank| rank > 0).ok_or_else(|| bad("r", "a rank of 1 or more"))?;
+    let rank = config["r"].as_u64().filter(|rank| (1..=MAX_RANK).contains(rank));
+    let rank = rank.ok_or_else(|| bad("r", &format!("a rank from 1 to {MAX_RANK}")))?;
     let alpha = config["lora_alpha"].as_f64().ok_or_else(|| bad("lora_alpha", "a number"))?;
     for key in ["use_rslora", "use_dora", "fan_in_fan_out"] {
         if config[key].as_bool() == Some(true) {
             return Err(bad(key, "false: other kinds of adapters are not known here"));
+        }
+    }
+    for key in ["rank_pattern", "alpha_pattern", "modules_to_save"] {
+        let value = &config[key];
+        if value.as_object().is_some_and(|pattern| !pattern.is_empty())
+            || value.as_array().is_some_and(|list| !list.is_empty())
+        {
+            return Err(bad(key, "nothing: all maps share one rank and one alpha here, and nothing else is saved"));
         }
     }
     let base = config["base_model_name_or_path"].as_str().ok_or_else(|| bad("base_model_name_or_path", "a folder"))?;
@@ -112,6 +123,13 @@ pub(crate) fn load(folder: &Path, placement: &Placement) -> Result<Box<dyn Polic
     let names: Vec<String> = file.names().map(str::to_owned).collect();
     let modules: HashSet<String> =
         names.iter().filter_map(|name| own_name(name.strip_suffix(".lora_A.weight")?)).collect();
+    // before so many numbers are asked for
+    let ranks = names.iter().filter(|name| name.ends_with(".lora_A.weight")).map(|name| file.tensor(name));
+    for found in ranks.collect::<Result<Vec<_>, _>>()? {
+        if found.shape.first().is_none_or(|&rows| rows as u64 != rank) {
+            return Err(bad("r", &format!("the rank of the tensors, whose first is {:?}", found.shape)));
+        }
+    }
     let targets = |name: &str| modules.contains(name);
     let lora = Lora { rank: rank as usize, alpha, seed: 0, targets: &targets };
     let mut policy = (family(&base)?.load)(&base, placement, &|_| true, Some(&lora))?;

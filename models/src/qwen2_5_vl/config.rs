@@ -59,6 +59,12 @@ impl VisionConfig {
     }
 }
 
+/// Bounds on what a file may claim, far above any model, so that sizes multiply without wrapping and lists of tensors end.
+const MAX_SIZE: usize = 1 << 24;
+const MAX_LAYERS: usize = 1 << 12;
+/// Of a patch: pixels of a side, channels, pictures.
+const MAX_SIDE: usize = 1 << 10;
+
 /// A JSON object of the file, for errors that name the key.
 struct Section<'a> {
     path: &'a Path,
@@ -80,23 +86,25 @@ impl Section<'_> {
         keys.iter().find_map(|key| self.value.get(key).filter(|value| !value.is_null()))
     }
 
-    fn count(&self, keys: &[&str], default: Option<usize>) -> Result<usize, ModelError> {
+    /// A number from 1 to `limit`.
+    fn count(&self, keys: &[&str], default: Option<usize>, limit: usize) -> Result<usize, ModelError> {
+        let expected = || format!("a whole number from 1 to {limit}");
         match (self.find(keys), default) {
             (Some(value), _) => value
                 .as_u64()
-                .filter(|&count| count > 0)
-                .map(|count| count as usize)
-                .ok_or_else(|| self.error(keys[0], "a positive number", value)),
+                .and_then(|count| usize::try_from(count).ok())
+                .filter(|count| (1..=limit).contains(count))
+                .ok_or_else(|| self.error(keys[0], &expected(), value)),
             (None, Some(default)) => Ok(default),
-            (None, None) => Err(self.error(keys[0], "a positive number", "nothing")),
+            (None, None) => Err(self.error(keys[0], &expected(), "nothing")),
         }
     }
 
+    /// A positive number.
     fn real(&self, keys: &[&str], default: f32) -> Result<f32, ModelError> {
-        match self.find(keys) {
-            Some(value) => value.as_f64().map(|v| v as f32).ok_or_else(|| self.error(keys[0], "a number", value)),
-            None => Ok(default),
-        }
+        let Some(value) = self.find(keys) else { return Ok(default) };
+        let number = value.as_f64().map(|value| value as f32).filter(|value| value.is_finite() && *value > 0.0);
+        number.ok_or_else(|| self.error(keys[0], "a positive number", value))
     }
 
     fn counts(&self, key: &str) -> Result<Option<Vec<usize>>, ModelError> {
@@ -126,12 +134,15 @@ impl Config {
         let none = Value::Null;
         let rope = text.find(&["rope_parameters", "rope_scaling"]).unwrap_or(&none);
         let rope = Section { path, name: "rope_scaling.", value: rope };
-        let hidden_size = text.count(&["hidden_size"], None)?;
-        let heads = text.count(&["num_attention_heads"], None)?;
-        let kv_heads = text.count(&["num_key_value_heads"], Some(heads))?;
-        let width = text.count(&["head_dim"], Some(hidden_size / heads))?;
-        if !heads.is_multiple_of(kv_heads) || !width.is_multiple_of(2) {
+        let hidden_size = text.count(&["hidden_size"], None, MAX_SIZE)?;
+        let heads = text.count(&["num_attention_heads"], None, MAX_SIDE)?;
+        let kv_heads = text.count(&["num_key_value_heads"], Some(heads), MAX_SIDE)?;
+        let width = text.count(&["head_dim"], Some(hidden_size / heads), MAX_SIZE)?;
+        if !heads.is_multiple_of(kv_heads) {
             return Err(text.error("num_key_value_heads", "a divisor of num_attention_heads", kv_heads));
+        }
+        if width == 0 || !width.is_multiple_of(2) {
+            return Err(text.error("hidden_size", &format!("{heads} heads of an even width"), hidden_size));
         }
         let default_theta = text.real(&["rope_theta"], 1_000_000.0)?;
         let section = rope.counts("mrope_section")?.unwrap_or_else(|| vec![16, 24, 24]);
@@ -139,7 +150,9 @@ impl Config {
             .clone()
             .try_into()
             .ok()
-            .filter(|section: &[usize; 3]| section.iter().sum::<usize>() == width / 2)
+            .filter(|section: &[usize; 3]| {
+                section.iter().fold(0, |sum: usize, &part| sum.saturating_add(part)) == width / 2
+            })
             .ok_or_else(|| {
                 rope.error(
                     "mrope_section",
@@ -147,22 +160,27 @@ impl Config {
                     format!("{section:?}"),
                 )
             })?;
-        let id = |key: &str| top.find(&[key]).or_else(|| text.find(&[key])).and_then(Value::as_u64).map(|id| id as u32);
+        let vocabulary = text.count(&["vocab_size"], None, MAX_SIZE)?;
+        let id = |key: &str| {
+            let Some(value) = top.find(&[key]).or_else(|| text.find(&[key])) else { return Ok(None) };
+            let id = value.as_u64().filter(|&id| id < vocabulary as u64).and_then(|id| u32::try_from(id).ok());
+            id.map(Some).ok_or_else(|| top.error(key, &format!("a token id below vocab_size {vocabulary}"), value))
+        };
         let image_token_id =
-            id("image_token_id").ok_or_else(|| top.error("image_token_id", "a token id", "nothing"))?;
+            id("image_token_id")?.ok_or_else(|| top.error("image_token_id", "a token id", "nothing"))?;
         let tied = top.find(&["tie_word_embeddings"]).or_else(|| text.find(&["tie_word_embeddings"]));
         Ok(Self {
             hidden_size,
-            intermediate_size: text.count(&["intermediate_size"], None)?,
-            num_layers: text.count(&["num_hidden_layers"], None)?,
+            intermediate_size: text.count(&["intermediate_size"], None, MAX_SIZE)?,
+            num_layers: text.count(&["num_hidden_layers"], None, MAX_LAYERS)?,
             heads: HeadShape { heads, kv_heads, width },
             rms_norm_eps: text.real(&["rms_norm_eps"], 1e-5)?,
             rope_theta: rope.real(&["rope_theta"], default_theta)?,
             mrope_section,
-            vocabulary: text.count(&["vocab_size"], None)?,
+            vocabulary,
             tie_word_embeddings: tied.and_then(Value::as_bool).unwrap_or(false),
             image_token_id,
-            video_token_id: id("video_token_id"),
+            video_token_id: id("video_token_id")?,
             vision: Self::vision(path, root, hidden_size)?,
         })
     }
@@ -173,20 +191,20 @@ impl Config {
             return Err(top.error("vision_config", "the vision tower's sizes", "nothing"));
         };
         let vision = Section { path, name: "vision_config.", value };
-        let output = vision.count(&["out_hidden_size"], Some(text_width))?;
+        let output = vision.count(&["out_hidden_size"], Some(text_width), MAX_SIZE)?;
         if output != text_width {
             return Err(vision.error("out_hidden_size", &format!("the decoder's hidden_size {text_width}"), output));
         }
         let config = VisionConfig {
-            depth: vision.count(&["depth"], Some(32))?,
-            hidden_size: vision.count(&["hidden_size"], Some(1280))?,
-            intermediate_size: vision.count(&["intermediate_size"], Some(3420))?,
-            num_heads: vision.count(&["num_heads"], Some(16))?,
-            in_channels: vision.count(&["in_chans", "in_channels"], Some(3))?,
-            patch_size: vision.count(&["patch_size"], Some(14))?,
-            temporal_patch_size: vision.count(&["temporal_patch_size"], Some(2))?,
-            spatial_merge_size: vision.count(&["spatial_merge_size"], Some(2))?,
-            window_size: vision.count(&["window_size"], Some(112))?,
+            depth: vision.count(&["depth"], Some(32), MAX_LAYERS)?,
+            hidden_size: vision.count(&["hidden_size"], Some(1280), MAX_SIZE)?,
+            intermediate_size: vision.count(&["intermediate_size"], Some(3420), MAX_SIZE)?,
+            num_heads: vision.count(&["num_heads"], Some(16), MAX_SIDE)?,
+            in_channels: vision.count(&["in_chans", "in_channels"], Some(3), MAX_SIDE)?,
+            patch_size: vision.count(&["patch_size"], Some(14), MAX_SIDE)?,
+            temporal_patch_size: vision.count(&["temporal_patch_size"], Some(2), MAX_SIDE)?,
+            spatial_merge_size: vision.count(&["spatial_merge_size"], Some(2), MAX_SIDE)?,
+            window_size: vision.count(&["window_size"], Some(112), MAX_SIZE)?,
             full_attention_blocks: vision.counts("fullatt_block_indexes")?.unwrap_or_else(|| vec![7, 15, 23, 31]),
         };
         if !config.hidden_size.is_multiple_of(4 * config.num_heads) {

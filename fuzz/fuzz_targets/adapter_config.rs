@@ -1,0 +1,9 @@
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../models/tests/hostile/reading.rs"]
+mod reading;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    reading::adapter_config(bytes);
+});
