@@ -167,7 +167,7 @@ fn a_parameter_that_no_buffer_holds_is_refused() {
     let place = Place::new();
     let folder = place.workshop.base();
     let load = |limit: u64| {
-        let placement = Placement { device: Device::flex(), dtype: DType::F32, largest_buffer: Some(limit) };
+        let placement = Placement { largest_buffer: Some(limit), ..Placement::from(&Device::flex()) };
         percept_models::load(&folder, placement, &|_| false).map(|_| ()).map_err(|error| error.to_string())
     };
     // of the map of patches, the largest of this small model

@@ -19,11 +19,16 @@ fn learning(learns: impl Fn(&str) -> bool) -> Qwen25Vl {
 }
 
 fn compare(what: &str, policy: &Qwen25Vl, objective: &dyn Objective) -> f32 {
+    compare_with(what, policy, policy, objective)
+}
+
+/// `other` recomputes, and `policy` keeps the whole graph.
+fn compare_with(what: &str, policy: &Qwen25Vl, other: &Qwen25Vl, objective: &dyn Objective) -> f32 {
     let groups = batch(&Device::flex());
     let mut worst = 0.0f32;
     for micro_tokens in [30, usize::MAX] {
         let (expected, metrics) = learned(policy, objective, &groups, (micro_tokens, false));
-        let (found, again) = learned(policy, objective, &groups, (micro_tokens, true));
+        let (found, again) = learned(other, objective, &groups, (micro_tokens, true));
         for (metric, value) in &metrics.0 {
             let found = again.get(metric).unwrap_or_else(|| panic!("{what}: no {metric}"));
             assert!((found - value).abs() <= 1e-6 * value.abs().max(1.0), "{what}: {metric} {found}, not {value}");
@@ -64,6 +69,19 @@ fn whatever_learns() {
     let (_, objective) = methods().pop().expect("PAPO with a live masked branch");
     for (name, learns) in lists {
         println!("{name}: {:e}", compare(name, &learning(learns), &*objective));
+    }
+}
+
+/// Features that are computed once serve every pass: scoring, and both ways to the gradient.
+#[test]
+fn kept_features_change_nothing() {
+    let plain = learning(|name| !name.starts_with("visual."));
+    let mut keeping = plain.clone();
+    keeping.keep_features(1 << 24);
+    for (name, objective) in methods() {
+        for (way, policy, other) in [("again", &plain, &keeping), ("whole", &keeping, &plain)] {
+            println!("{name}, {way}: {:e}", compare_with(name, policy, other, &*objective));
+        }
     }
 }
 

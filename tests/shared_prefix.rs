@@ -74,7 +74,7 @@ fn words(stream: &mut Stream, count: usize) -> Vec<u32> {
 fn picture(stream: &mut Stream, height: usize, width: usize) -> PicturePatches {
     let grid = [1, 2 * height, 2 * width];
     let count = grid.iter().product::<usize>() * config().vision.patch_width();
-    PicturePatches { rows: (0..count).map(|_| stream.normal() as f32).collect(), grid }
+    PicturePatches { rows: Arc::new((0..count).map(|_| stream.normal() as f32).collect()), grid }
 }
 
 /// A prompt with pictures of these sizes, each behind some text.

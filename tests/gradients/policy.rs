@@ -64,7 +64,8 @@ fn set(value: &mut Tensor<2>, values: Vec<f32>) {
 fn prompt(config: &Config, id: u64, has_picture: bool) -> Arc<Prompt> {
     let vision = &config.vision;
     let grid = [1, 2 * vision.spatial_merge_size, 3 * vision.spatial_merge_size];
-    let picture = |salt: u64| PicturePatches { rows: noise(grid[1] * grid[2] * vision.patch_width(), salt), grid };
+    let picture =
+        |salt: u64| PicturePatches { rows: noise(grid[1] * grid[2] * vision.patch_width(), salt).into(), grid };
     let text = |from: u32| (from..from + 3).map(|token| token % 30);
     let mut tokens: Vec<u32> = text(3 + id as u32).collect();
     if has_picture {

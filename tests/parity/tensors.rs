@@ -114,7 +114,7 @@ impl Tensors {
         let picture = |grid: [usize; 3]| {
             let (own, behind) = rest.split_at(grid.iter().product::<usize>() * shape[1]);
             rest = behind;
-            PicturePatches { rows: own.to_vec(), grid }
+            PicturePatches { rows: own.to_vec().into(), grid }
         };
         let result = grids.into_iter().map(picture).collect();
         assert!(rest.is_empty(), "{}: {name} holds patches of no picture", self.path.display());
@@ -133,7 +133,7 @@ impl Pictures<'_> {
         let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let picture = decode(&bytes, &Limits::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let patches = self.preprocessor.preprocess(&(self.prepare)(picture)).expect("a picture of allowed size");
-        PicturePatches { rows: patches.rows, grid: patches.grid }
+        PicturePatches { rows: patches.rows.into(), grid: patches.grid }
     }
 }
 

@@ -134,7 +134,10 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
     let chosen = choose(config)?;
     if chosen.backend == Backend::Cpu {
         let dtype = dtype(config.dtype, FloatType::F32);
-        return Ok((chosen.clone(), Placement { device: chosen.device, dtype, largest_buffer: None }));
+        return Ok((
+            chosen.clone(),
+            Placement { device: chosen.device, dtype, largest_buffer: None, kept_features: 0 },
+        ));
     }
     let facts = chosen.facts()?;
     let usual = match chosen.backend {
@@ -153,7 +156,12 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
     );
     Ok((
         chosen.clone(),
-        Placement { device: chosen.device, dtype: dtype(wanted, usual), largest_buffer: facts.largest_buffer },
+        Placement {
+            device: chosen.device,
+            dtype: dtype(wanted, usual),
+            largest_buffer: facts.largest_buffer,
+            kept_features: 0,
+        },
     ))
 }
 

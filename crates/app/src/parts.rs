@@ -63,10 +63,20 @@ impl Parts {
 
     /// The policy of a checkpoint: with gradients for training, or without.
     pub(crate) fn policy(&self, folder: &Path, gradients: bool) -> anyhow::Result<Box<dyn Policy>> {
+        self.placed(folder, self.placement(gradients), gradients)
+    }
+
+    /// Where a policy lives, and what it may keep.
+    fn placement(&self, gradients: bool) -> Placement {
         let mut placement = self.placement.clone();
+        placement.kept_features = self.run.model.kept_features_mib.saturating_mul(1 << 20);
         if gradients {
             placement.device = placement.device.autodiff();
         }
+        placement
+    }
+
+    fn placed(&self, folder: &Path, placement: Placement, gradients: bool) -> anyhow::Result<Box<dyn Policy>> {
         let freeze = |name: &str| self.run.model.freezes(name);
         let policy = percept_models::load(folder, placement, &freeze)?;
         if gradients {
@@ -78,10 +88,19 @@ impl Parts {
     /// The policy that a run trains: from its last checkpoint when it is resumed. Adapters are added to the weights that the run started
     /// from; the trainer's state brings their values.
     pub(crate) fn learner(&self, resume: Option<&Path>) -> anyhow::Result<Box<dyn Policy>> {
+        self.placed_learner(resume, self.placement(true))
+    }
+
+    /// One that computes everything anew each time, for measuring how long that takes.
+    pub(crate) fn forgetful_learner(&self) -> anyhow::Result<Box<dyn Policy>> {
+        self.placed_learner(None, Placement { kept_features: 0, ..self.placement(true) })
+    }
+
+    fn placed_learner(&self, resume: Option<&Path>, placement: Placement) -> anyhow::Result<Box<dyn Policy>> {
         let start = &self.run.model.checkpoint;
-        let Some(lora) = &self.run.model.lora else { return self.policy(resume.unwrap_or(start), true) };
-        let mut placement = self.placement.clone();
-        placement.device = placement.device.autodiff();
+        let Some(lora) = &self.run.model.lora else {
+            return self.placed(resume.unwrap_or(start), placement, true);
+        };
         let targets = |name: &str| lora.adapts(name);
         let lora = Lora { rank: lora.rank, alpha: lora.alpha, seed: self.run.trainer.seed, targets: &targets };
         Ok(percept_models::load_adapted(start, &placement, &lora)?)

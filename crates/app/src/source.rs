@@ -52,7 +52,7 @@ impl Preparation {
     fn patches(&self, picture: &Picture) -> Result<PicturePatches, percept_vision::VisionError> {
         let bounded = bound_pixels(picture, self.min_pixels, self.max_pixels)?;
         let patches = self.preprocessor.preprocess(&bounded.to_rgb(self.alpha))?;
-        Ok(PicturePatches { rows: patches.rows, grid: patches.grid })
+        Ok(PicturePatches { rows: patches.rows.into(), grid: patches.grid })
     }
 
     /// A row as a task, with the pictures of `donor` if there is one. `name` names the prompt in random streams; `shown` corrupts what

@@ -68,7 +68,13 @@ pub trait Policy: Send + Sync {
     /// All parameters, always in the same order.
     fn parameters(&self) -> Vec<&Parameter>;
 
+    /// The same to be changed. What the policy remembers of its weights is forgotten.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter>;
+
+    /// The parameters that learn, with their numbers, to be changed.
+    fn learning_mut(&mut self) -> Vec<(usize, &mut Parameter)> {
+        self.parameters_mut().into_iter().enumerate().filter(|(_, parameter)| parameter.trainable).collect()
+    }
 
     /// The same weights without gradient; memory is shared until they are replaced.
     fn freeze(&self) -> FrozenPolicy;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 /// A picture as the model's vision tower takes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PicturePatches {
-    /// Patches in the processor's order (merge block by merge block), `[grid_h * grid_w, channels * time * patch * patch]`.
-    pub rows: Vec<f32>,
+    /// Patches in the processor's order (merge block by merge block), `[grid_h * grid_w, channels * time * patch * patch]`. Shared, so that
+    /// what was computed from them can be known again.
+    pub rows: Arc<Vec<f32>>,
     /// (time, height, width) in patches.
     pub grid: [usize; 3],
 }

@@ -36,7 +36,7 @@ impl Optimizer {
     }
 
     /// One update; gradients are scaled so that their global norm is at most the limit.
-    pub fn step(&mut self, policy: &mut dyn Policy, gradients: Gradients, norm: f64, learning_rate: f64) {
+    pub fn step(&mut self, policy: &mut dyn Policy, mut gradients: Gradients, norm: f64, learning_rate: f64) {
         self.updates += 1;
         let settings = &self.settings;
         // torch's clip_grad_norm_: the factor max / (norm + 1e-6), when it is below 1
@@ -49,9 +49,10 @@ impl Optimizer {
             update: self.updates,
         };
         let device = policy.device();
-        let parameters = policy.parameters_mut().into_iter().zip(&mut self.moments).zip(gradients);
-        for (number, ((parameter, moments), gradient)) in parameters.enumerate() {
-            let (Some(gradient), Some(moments)) = (gradient, moments.as_mut()) else { continue };
+        for (number, parameter) in policy.learning_mut() {
+            let (Some(gradient), Some(moments)) = (gradients[number].take(), self.moments[number].as_mut()) else {
+                continue;
+            };
             let empty = Tensor::empty([0, 0], &device);
             let value = std::mem::replace(&mut parameter.value, empty).inner();
             // how bfloat16 moments are rounded

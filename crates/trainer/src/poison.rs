@@ -39,7 +39,7 @@ pub(crate) fn apply(step: u64, groups: &mut [CollectedGroup], policy: &mut dyn P
         }
         "picture" => {
             let mut prompt = (*group.group.prompt).clone();
-            prompt.pictures[0].rows[7] = f32::NAN;
+            std::sync::Arc::make_mut(&mut prompt.pictures[0].rows)[7] = f32::NAN;
             group.group.prompt = prompt.into();
         }
         "behavior" => group.group.responses[1].log_probs[0] = -60.0,

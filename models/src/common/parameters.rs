@@ -26,12 +26,14 @@ pub struct Placement {
     pub dtype: DType,
     /// Bytes of the device's largest buffer, where there is a limit; a parameter above it is refused before anything is read.
     pub largest_buffer: Option<u64>,
+    /// Bytes of pictures' features that may be kept from one pass to the next, where the vision tower does not learn; 0 keeps none.
+    pub kept_features: usize,
 }
 
 impl From<&Device> for Placement {
-    /// Float32.
+    /// Float32, and nothing is kept.
     fn from(device: &Device) -> Self {
-        Self { device: device.clone(), dtype: DType::F32, largest_buffer: None }
+        Self { device: device.clone(), dtype: DType::F32, largest_buffer: None, kept_features: 0 }
     }
 }
 
@@ -119,7 +121,7 @@ pub(crate) fn from_checkpoint<M>(
     freeze: &Freeze,
     build: impl Fn(&mut Make) -> Result<M, ModelError>,
 ) -> Result<M, ModelError> {
-    let Placement { device, dtype, largest_buffer } = placement;
+    let Placement { device, dtype, largest_buffer, .. } = placement;
     let checkpoint = Checkpoint::open(folder, scheme)?;
     let specs = specs_of(device, &build)?;
     let tensors = specs.iter().flat_map(|spec| &spec.tensors);

@@ -4,6 +4,7 @@
 
 mod config;
 mod decoder;
+mod features;
 mod outline;
 mod policy;
 mod position;

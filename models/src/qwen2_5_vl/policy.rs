@@ -2,13 +2,14 @@
 
 use super::config::Config;
 use super::decoder::CachedDecoder;
+use super::features::KeptFeatures;
 use super::position::{positions, rotary};
 use super::recomputed::Recomputed;
 use super::text::TextDecoder;
 use super::vision::{Features, VisionTower};
 use crate::ModelError;
 use crate::common::{
-    Freeze, Linear, Lora, Make, Parameters, Placement, from_checkpoint, parameters_of, random_parameter,
+    Freeze, Linear, Lora, Make, Parameters, Placement, from_checkpoint, learns, parameters_of, random_parameter,
 };
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
@@ -89,7 +90,21 @@ impl Qwen25Vl {
         let shape = vec![config.vocabulary, config.hidden_size];
         let tied = config.tie_word_embeddings.then_some(("lm_head.weight", shape, "model.embed_tokens.weight"));
         let build = |make: &mut Make| Self::build(&config, &placement, make);
-        from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, &placement, freeze, build)
+        let mut policy = from_checkpoint(folder, NamingScheme::QWEN2_VL, tied, &placement, freeze, build)?;
+        policy.keep_features(placement.kept_features);
+        Ok(policy)
+    }
+
+    /// Keeps at most so many bytes of the features of pictures that are in use, where the vision tower does not learn.
+    pub fn keep_features(&mut self, bytes: usize) {
+        let numbers = bytes / size_of::<f32>();
+        let keeps = numbers > 0 && !learns(&self.vision);
+        self.vision.kept = keeps.then(|| Arc::new(KeptFeatures::new(numbers)));
+    }
+
+    /// Of weights that may be others.
+    fn forget_features(&mut self) {
+        self.vision.kept = self.vision.kept.take().map(|kept| Arc::new(kept.anew()));
     }
 
     /// Adds low-rank adapters, which start as no change. Of the rest, what learned goes on to.
@@ -100,12 +115,17 @@ impl Qwen25Vl {
         for (number, linear) in linears.into_iter().enumerate() {
             linear.adapt(lora, number as u64, &device);
         }
+        self.forget_features();
+        if learns(&self.vision) {
+            self.vision.kept = None;
+        }
     }
 
     /// The same policy with activations of another type.
     #[must_use]
     pub fn computed_in(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
+        self.forget_features();
         self
     }
 
@@ -217,9 +237,17 @@ impl Policy for Qwen25Vl {
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
+        self.forget_features();
         let mut all = Vec::new();
         self.collect_mut(&mut all);
         all
+    }
+
+    fn learning_mut(&mut self) -> Vec<(usize, &mut Parameter)> {
+        // features are kept only of a tower that does not learn
+        let mut all = Vec::new();
+        self.collect_mut(&mut all);
+        all.into_iter().enumerate().filter(|(_, parameter)| parameter.trainable).collect()
     }
 
     fn freeze(&self) -> FrozenPolicy {
@@ -231,6 +259,9 @@ impl Policy for Qwen25Vl {
                 parameter.value = if parameter.rounds { percept_ops::cast(value, self.dtype) } else { value };
                 parameter.trainable = false;
             }
+            if self.vision.is_computed_in(self.dtype) {
+                frozen.vision.kept.clone_from(&self.vision.kept);
+            }
         }
         FrozenPolicy::new(Box::new(frozen))
     }
@@ -241,6 +272,9 @@ impl Policy for Qwen25Vl {
             let mut linears = Vec::new();
             base.linears_mut(&mut linears);
             linears.into_iter().for_each(Linear::without_adapter);
+            if self.vision.has_adapters() {
+                base.forget_features();
+            }
             base.freeze()
         })
     }
@@ -285,6 +319,19 @@ impl Policy for Qwen25Vl {
 
     fn decoder(&self, rows: usize, tokens: usize) -> Box<dyn Decoder + '_> {
         Box::new(CachedDecoder::new(self, rows, tokens))
+    }
+}
+
+#[cfg(test)]
+impl Qwen25Vl {
+    pub(super) fn kept_features(&self) -> Option<&KeptFeatures> {
+        self.vision.kept.as_deref()
+    }
+
+    pub(super) fn vision_mut(&mut self) -> Vec<&mut Parameter> {
+        let mut all = Vec::new();
+        self.vision.collect_mut(&mut all);
+        all
     }
 }
 

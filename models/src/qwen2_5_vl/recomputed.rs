@@ -5,7 +5,7 @@
 
 use super::policy::{Packed, Qwen25Vl, pictures_of};
 use super::position::rotary;
-use super::vision::Windows;
+use super::vision::{Features, Windows};
 use crate::common::{Sink, learns};
 use burn::tensor::Tensor;
 use percept_core::{Parameter, PicturePatches, Policy, ScoreRequest, ScoringGroup, Tape};
@@ -17,7 +17,10 @@ const HEAD_ROWS: usize = 1024;
 
 pub(super) struct Recomputed<'a> {
     policy: &'a Qwen25Vl,
+    /// Where the tower learns.
     vision: Option<VisionTape>,
+    /// `[merged patches, hidden]`
+    features: Option<Tensor<2>>,
     rows: Arc<[Row]>,
     table: Arc<RotaryTable>,
     plan: Arc<AttentionPlan>,
@@ -38,8 +41,6 @@ struct VisionTape {
     inputs: Vec<Tensor<2>>,
     /// Of the merger.
     last: Tensor<2>,
-    /// `[merged patches, hidden]`
-    features: Tensor<2>,
 }
 
 impl<'a> Recomputed<'a> {
@@ -51,19 +52,20 @@ impl<'a> Recomputed<'a> {
     ) -> (Tensor<2>, Recomputed<'a>) {
         let plain = policy.without_graph();
         let pictures: Vec<&PicturePatches> = groups.iter().flat_map(pictures_of).collect();
-        let (vision, index) = match pictures.is_empty() {
-            true => (None, Vec::new()),
-            false => {
-                let (tape, index) = VisionTape::forward(&plain, &pictures);
-                (Some(tape), index)
+        let (vision, features) = match learns(&policy.vision) && !pictures.is_empty() {
+            true => {
+                let (tape, features) = VisionTape::forward(&plain, &pictures);
+                (Some(tape), Some(features))
             }
+            false => (None, plain.features(&pictures)),
         };
+        let (features, index) = features.map_or((None, Vec::new()), |Features { rows, index }| (Some(rows), index));
         let Packed { rows, positions, predictors, targets, groups } = policy.pack(groups, &index);
         let plan = AttentionPlan::shared_prefix(groups.iter().map(|(prompt, lengths)| (*prompt, lengths.as_slice())));
         let [rows, wanted]: [Arc<[Row]>; 2] = [rows, predictors].map(Arc::from);
         let targets: Arc<[u32]> = targets.into();
         let (table, plan) = (Arc::new(rotary(&policy.config, &positions)), Arc::new(plan));
-        let mut x = plain.text.embed(vision.as_ref().map(|vision| vision.features.clone()), &rows);
+        let mut x = plain.text.embed(features.clone(), &rows);
         let (heads, dtype, last) = (policy.config.heads, policy.dtype, plain.text.blocks.len() - 1);
         let mut inputs = Vec::with_capacity(last + 1);
         for (i, block) in plain.text.blocks.iter().enumerate() {
@@ -75,7 +77,7 @@ impl<'a> Recomputed<'a> {
         let hidden = plain.text.norm.forward(x.clone());
         let ScoreRequest { temperature, entropy } = request;
         let scores = percept_ops::token_log_probs(hidden, plain.text.head(), &targets, temperature, entropy);
-        (scores, Self { policy, vision, rows, table, plan, wanted, inputs, last: x, targets, request })
+        (scores, Self { policy, vision, features, rows, table, plan, wanted, inputs, last: x, targets, request })
     }
 
     /// Through the head and the last normalization, some rows at a time.
@@ -102,8 +104,7 @@ impl Tape for Recomputed<'_> {
         let (text, dtype, heads) = (&policy.text, policy.dtype, policy.config.heads);
         let mut sink = Sink::new(&policy.parameters(), add);
         let mut upstream = self.head(&upstream, &mut sink);
-        let vision_learns = self.vision.is_some() && learns(&policy.vision);
-        let to_embedding = vision_learns || text.embedding.trainable;
+        let to_embedding = self.vision.is_some() || text.embedding.trainable;
         let lowest = match to_embedding {
             true => 0,
             false => text.blocks.iter().position(|block| learns(block)).unwrap_or(text.blocks.len()),
@@ -125,12 +126,11 @@ impl Tape for Recomputed<'_> {
             return;
         }
         let parts: [&dyn crate::common::Parameters; 1] = [&text.embedding];
-        match self.vision {
-            Some(vision) => {
-                let features = vision.features.clone();
+        match self.features {
+            Some(features) => {
                 let [upstream] =
                     sink.pull([features], upstream, &parts, |[features]| text.embed(Some(features), &self.rows));
-                if vision_learns {
+                if let Some(vision) = self.vision {
                     vision.backward(policy, upstream, &mut sink);
                 }
             }
@@ -142,7 +142,7 @@ impl Tape for Recomputed<'_> {
 }
 
 impl VisionTape {
-    fn forward(plain: &Qwen25Vl, pictures: &[&PicturePatches]) -> (Self, Vec<Vec<u32>>) {
+    fn forward(plain: &Qwen25Vl, pictures: &[&PicturePatches]) -> (Self, Features) {
         let (tower, dtype) = (&plain.vision, plain.dtype);
         let (windows, patches, index) = tower.arrange(pictures, &plain.device, dtype);
         let mut x = tower.embed(patches.clone());
@@ -153,8 +153,8 @@ impl VisionTape {
             let attended = percept_ops::attention(packed, tower.plan(&windows, i), tower.heads());
             x = block.after_attention(x, attended, dtype);
         }
-        let features = tower.merge(x.clone(), dtype);
-        (Self { windows, patches, inputs, last: x, features }, index)
+        let rows = tower.merge(x.clone(), dtype);
+        (Self { windows, patches, inputs, last: x }, Features { rows, index })
     }
 
     fn backward(mut self, policy: &Qwen25Vl, upstream: Tensor<2>, sink: &mut Sink) {
@@ -193,6 +193,7 @@ impl Qwen25Vl {
             *value = value.clone().inner();
             *trainable = false;
         }
+        plain.vision.kept.clone_from(&self.vision.kept);
         plain
     }
 }

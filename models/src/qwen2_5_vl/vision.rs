@@ -1,17 +1,20 @@
 //! The vision tower: patches of pictures to features in the decoder's width.
 
 use super::config::VisionConfig;
+use super::features::KeptFeatures;
 use super::position::{patch_angles, window_order};
 use crate::ModelError;
 use crate::common::{Linear, Make, Parameters, RmsNorm, parameters_of};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use percept_core::PicturePatches;
+use percept_core::{Parameter, PicturePatches};
 use percept_ops::{AttentionPlan, HeadShape, RotaryTable};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub(super) struct VisionTower {
     config: VisionConfig,
+    /// Where the tower does not learn, and features may be kept.
+    pub(super) kept: Option<Arc<KeptFeatures>>,
     pub(super) patch_embed: Linear,
     pub(super) blocks: Vec<VisionBlock>,
     merger_norm: RmsNorm,
@@ -57,6 +60,7 @@ impl VisionTower {
         let blocks = (0..config.depth).map(|i| VisionBlock::new(make, config, &format!("visual.blocks.{i}"), EPSILON));
         Ok(Self {
             config: config.clone(),
+            kept: None,
             patch_embed,
             blocks: blocks.collect::<Result<_, _>>()?,
             merger_norm: RmsNorm::new(make, "visual.merger.ln_q", width, EPSILON)?,
@@ -65,8 +69,26 @@ impl VisionTower {
         })
     }
 
-    /// Features of all pictures, computed in this type.
+    /// Features of all pictures, computed in this type, or kept from before.
     pub(super) fn forward(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType) -> Features {
+        let Some(kept) = &self.kept else { return self.compute(pictures, device, dtype) };
+        let (mut rows, mut index, mut before) = (Vec::with_capacity(pictures.len()), Vec::new(), 0);
+        for picture in pictures {
+            let (own, mut place) = kept.of(picture, || {
+                let Features { rows, mut index } = self.compute(&[picture], device, dtype);
+                let rows = if rows.device().is_autodiff() { rows.inner() } else { rows };
+                (rows, index.remove(0))
+            });
+            place.iter_mut().for_each(|row| *row += before);
+            before += own.dims()[0] as u32;
+            index.push(place);
+            rows.push(own);
+        }
+        let rows = if rows.len() == 1 { rows.remove(0) } else { Tensor::cat(rows, 0) };
+        Features { rows: if device.is_autodiff() { Tensor::from_inner(rows) } else { rows }, index }
+    }
+
+    fn compute(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType) -> Features {
         let (input, patches, index) = self.arrange(pictures, device, dtype);
         let mut x = self.embed(patches);
         let heads = self.config.heads();
@@ -97,6 +119,19 @@ impl VisionTower {
         let patches = x.dims()[0];
         let merged = self.merger_norm.before(x, dtype).reshape([patches / merge, merge * self.config.hidden_size]);
         self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged)))
+    }
+
+    /// Whether rounding its weights to this type changes nothing.
+    pub(super) fn is_computed_in(&self, dtype: DType) -> bool {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all.into_iter().all(|parameter| !parameter.rounds || parameter.value.dtype() == dtype)
+    }
+
+    pub(super) fn has_adapters(&self) -> bool {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all.into_iter().any(Parameter::is_adapter)
     }
 
     /// The parts behind the blocks.

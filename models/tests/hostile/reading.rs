@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use percept_core::Policy;
 use percept_models::qwen2_5_vl::{Config, initialize};
 use percept_models::{Lora, ModelError, Placement, load, load_adapted, outline, save_adapter, special_ids};
@@ -62,7 +62,7 @@ fn whole() -> &'static (PathBuf, PathBuf) {
             }
         }
         writer.finish().expect("writes");
-        let placement = Placement { device, dtype: DType::F32, largest_buffer: None };
+        let placement = Placement { kept_features: 1 << 20, ..Placement::from(&device) };
         let targets = |name: &str| name.ends_with("q_proj");
         let lora = Lora { rank: 2, alpha: 4.0, seed: 1, targets: &targets };
         let policy = load_adapted(&base, &placement, &lora).expect("an adapted model");

@@ -200,6 +200,10 @@ fn measure(
         lane.groups.iter().map(|group| GroupSize::of(&group.task.prompt, &group.lengths)).collect();
     let prompt_tokens = groups.iter().map(|group| group.prompt).sum::<usize>() as f64 / groups.len() as f64;
     let how = flops::Training { vision_learns: parts.vision_learns(&outline), recompute: parts.recompute() };
+    if !how.vision_learns && parts.run.model.kept_features_mib > 0 {
+        // pieces are timed again and again on the same pictures
+        lane.policy = parts.forgetful_learner()?;
+    }
     let padded = with_padded.then(|| {
         let repeated: Vec<GroupSize> = groups.iter().flat_map(GroupSize::repeated).collect();
         let training =

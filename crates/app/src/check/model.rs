@@ -58,7 +58,7 @@ fn prompts() -> Vec<Arc<Prompt>> {
             .map(|(height, width)| {
                 let grid = [1, 2 * height, 2 * width];
                 let count = grid.iter().product::<usize>() * config().vision.patch_width();
-                PicturePatches { rows: (0..count).map(|_| stream.normal() as f32).collect(), grid }
+                PicturePatches { rows: Arc::new((0..count).map(|_| stream.normal() as f32).collect()), grid }
             })
             .into_iter()
             .collect();
@@ -257,7 +257,7 @@ pub(super) fn checkpoint(folder: &Path) -> anyhow::Result<Probe> {
     let grid = [1, 4 * merge, 6 * merge];
     let mut stream = Key::new(7, Purpose::Task).stream();
     let count = grid.iter().product::<usize>() * config.vision.patch_width();
-    let picture = PicturePatches { rows: (0..count).map(|_| stream.normal() as f32).collect(), grid };
+    let picture = PicturePatches { rows: Arc::new((0..count).map(|_| stream.normal() as f32).collect()), grid };
     let mut tokens = vec![config.image_token_id; 24];
     tokens.extend((0..16u32).map(|i| i * 7 % config.image_token_id));
     let prompt = Arc::new(Prompt { id: 0, tokens, pictures: vec![picture], corrupted: Vec::new() });

@@ -23,6 +23,8 @@ pub(crate) struct Workload {
     pub(crate) live_views: usize,
     /// Corrupted twins of each picture.
     pub(crate) twins: usize,
+    /// Most bytes of pictures' features that a policy keeps where vision does not learn.
+    pub(crate) kept_features: usize,
     /// Blocks are computed again in the backward pass.
     pub(crate) recompute: bool,
     /// Bytes of both moments of one number.
@@ -143,6 +145,13 @@ impl Workload {
         resident.push(if self.moments_on_host { host("moments", moments) } else { device("moments", moments) });
         let patches: usize = self.some(self.prompts_per_step).iter().map(patches).sum();
         let width = self.outline.vision.patch_width;
+        if !self.vision_learns() {
+            let features = patches / self.outline.vision.merged * self.outline.text.hidden * self.how.width;
+            let whole = features.min(self.kept_features);
+            let reference = if self.reference && !self.reference_brought { whole } else { 0 };
+            let all = (features * (1 + self.twins)).min(self.kept_features) + reference;
+            resident.push(device("features of a step's pictures", all as f64));
+        }
         resident.push(host("pictures of a step", (patches * width * F32 * (1 + self.twins)) as f64));
 
         let batches = self.micro_batches();
@@ -296,6 +305,7 @@ pub(crate) mod tests {
             reference: true,
             live_views: 1,
             twins: 0,
+            kept_features: 1 << 30,
             recompute: false,
             moment_bytes: 8,
             reference_brought: false,

@@ -119,6 +119,7 @@ pub(crate) fn workload(
         reference_brought: run.model.offload_reference,
         live_views: 1 + live,
         twins: twins.max().unwrap_or(0),
+        kept_features: run.model.kept_features_mib.saturating_mul(1 << 20),
         recompute: recomputes(run.trainer.recompute, target.is_host && target.dtype == DType::F32),
         moment_bytes: run.optimizer.moments.bytes(),
         moments_on_host: run.optimizer.offload && !target.is_host,

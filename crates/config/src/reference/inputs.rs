@@ -36,6 +36,13 @@ pub(super) const MODEL: Section = Section {
             "numbers in saved checkpoints; when they are rounded, exact weights are kept beside them for resuming",
         ),
         key(
+            "kept_features_mib",
+            Kind::Whole,
+            Toml("1024"),
+            "MiB of pictures' features that are kept on the device while a step lasts, so that sampling, reference and update compute \
+             them once; only where the vision tower does not learn (`freeze`, `[model.lora]`); `0` keeps none",
+        ),
+        key(
             "lora",
             Kind::Table,
             Words("absent"),

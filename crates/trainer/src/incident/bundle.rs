@@ -116,11 +116,11 @@ fn tensors(groups: &[CollectedGroup]) -> Vec<(String, Vec<f32>)> {
     for (g, group) in groups.iter().enumerate() {
         let prompt = &group.group.prompt;
         for (i, picture) in prompt.pictures.iter().enumerate() {
-            all.push((format!("{g}.picture.{i}"), picture.rows.clone()));
+            all.push((format!("{g}.picture.{i}"), picture.rows.to_vec()));
         }
         for (slot, pictures) in prompt.corrupted.iter().enumerate() {
             for (i, picture) in pictures.iter().enumerate() {
-                all.push((format!("{g}.corrupted.{slot}.{i}"), picture.rows.clone()));
+                all.push((format!("{g}.corrupted.{slot}.{i}"), picture.rows.to_vec()));
             }
         }
         let sampled: Vec<f32> = group.group.responses.iter().flat_map(|response| response.log_probs.clone()).collect();
@@ -182,7 +182,7 @@ fn text(group: &CollectedGroup) -> GroupText {
 
 fn group(g: usize, text: GroupText, file: &StateFile) -> Result<CollectedGroup, TrainError> {
     let read = |name: &str| file.f32(&format!("{g}.{name}"));
-    let patches = |name: String, grid: &[usize; 3]| Ok(PicturePatches { rows: read(&name)?, grid: *grid });
+    let patches = |name: String, grid: &[usize; 3]| Ok(PicturePatches { rows: read(&name)?.into(), grid: *grid });
     let pictures = text.pictures.iter().enumerate().map(|(i, grid)| patches(format!("picture.{i}"), grid));
     let pictures = pictures.collect::<Result<Vec<_>, TrainError>>()?;
     let corrupted = text.corrupted.iter().enumerate().map(|(slot, grids)| {
