@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(
             message,
             "configs/run.toml: unknown key `model.colour`; possible here: checkpoint, reference, offload_reference, freeze, \
-             save_dtype, lora"
+             save_dtype, kept_features_mib, lora"
         );
         let message = with_text("[wandb]\nproject = 'x'").unwrap_err();
         assert!(message.contains("unknown key `wandb`; possible here: model, data, rollout, "), "{message}");
