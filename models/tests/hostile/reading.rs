@@ -58,7 +58,7 @@ fn whole() -> &'static (PathBuf, PathBuf) {
         for parameter in &parameters {
             let values: Vec<f32> = parameter.value.clone().into_data().try_to_vec().expect("float32");
             for piece in &parameter.pieces {
-                writer.add_parts(&piece.name, [values[piece.range.clone()].to_vec()].into_iter()).expect("writes");
+                writer.add_parts(&piece.name, [values[piece.range.clone()].to_vec()]).expect("writes");
             }
         }
         writer.finish().expect("writes");
