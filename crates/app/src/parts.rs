@@ -69,9 +69,10 @@ impl Parts {
     /// Where a policy lives, and what it may keep.
     fn placement(&self, gradients: bool) -> Placement {
         let mut placement = self.placement.clone();
-        placement.kept_features = self.run.model.kept_features_mib.saturating_mul(1 << 20);
         if gradients {
             placement.device = placement.device.autodiff();
+            // of no use to others, which see a picture once
+            placement.kept_features = self.run.model.kept_features_mib.saturating_mul(1 << 20);
         }
         placement
     }

@@ -22,8 +22,8 @@ pub struct ModelConfig {
     /// Type of the numbers in saved checkpoints. Default: `f32`.
     #[serde(default)]
     pub save_dtype: SaveDtype,
-    /// MiB of pictures' features that are kept on the device while a step lasts, so that sampling, reference and update compute them once;
-    /// only where the vision tower does not learn. 0 keeps none. Default: 1024.
+    /// MiB of pictures' features that are kept on the device while a step lasts, so that sampling, update and the reference of adapters
+    /// compute them once; only where the vision tower does not learn. 0 keeps none. Default: 1024.
     #[serde(default = "kept_features_mib")]
     pub kept_features_mib: usize,
     /// `[model.lora]`: low-rank adapters learn in place of the weights. Default: absent, all weights learn.

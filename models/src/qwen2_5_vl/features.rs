@@ -1,6 +1,6 @@
 //! Features of pictures, kept from one pass over a step's prompts to the next.
 //!
-//! Sampling, the reference and the update look at the same pictures. Where the vision tower does not learn, its features are the same each
+//! Sampling, the update and the reference of adapters look at the same pictures. Where the vision tower does not learn, its features are the same each
 //! time, and computing them once is enough. A picture's features are computed by themselves then, so that they do not depend on what else
 //! is looked at, nor on what is kept: numbers are those of a run that keeps nothing.
 

@@ -147,9 +147,7 @@ impl Workload {
         let width = self.outline.vision.patch_width;
         if !self.vision_learns() {
             let features = patches / self.outline.vision.merged * self.outline.text.hidden * self.how.width;
-            let whole = features.min(self.kept_features);
-            let reference = if self.reference && !self.reference_brought { whole } else { 0 };
-            let all = (features * (1 + self.twins)).min(self.kept_features) + reference;
+            let all = (features * (1 + self.twins)).min(self.kept_features);
             resident.push(device("features of a step's pictures", all as f64));
         }
         resident.push(host("pictures of a step", (patches * width * F32 * (1 + self.twins)) as f64));

@@ -39,8 +39,8 @@ pub(super) const MODEL: Section = Section {
             "kept_features_mib",
             Kind::Whole,
             Toml("1024"),
-            "MiB of pictures' features that are kept on the device while a step lasts, so that sampling, reference and update compute \
-             them once; only where the vision tower does not learn (`freeze`, `[model.lora]`); `0` keeps none",
+            "MiB of pictures' features that are kept on the device while a step lasts, so that sampling, update and the reference \
+             of adapters compute them once; only where the vision tower does not learn (`freeze`, `[model.lora]`); `0` keeps none",
         ),
         key(
             "lora",
