@@ -240,7 +240,9 @@ fn grpo_raises_the_reward() {
 
 #[test]
 fn papo_g_raises_the_reward() {
-    learns("objective.kind=papo_g objective.entropy_coefficient=0.0 objective.masked_entropy_coefficient=0.0");
+    // at 5e-4 the course of 30 steps hangs on the last bit of a number: the mean rises by 0.2 with most seeds, and not at all with some
+    let sets = "objective.kind=papo_g objective.entropy_coefficient=0.0 objective.masked_entropy_coefficient=0.0";
+    learns(&format!("{sets} optimizer.learning_rate=3e-4"));
 }
 
 /// The chance that k of n responses hold one of c right ones, by counting choices.
