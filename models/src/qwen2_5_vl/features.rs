@@ -72,8 +72,8 @@ impl KeptFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TokenIds;
     use crate::qwen2_5_vl::sizes::configuration;
+    use crate::qwen2_5_vl::sizes::tests::IDS;
     use crate::qwen2_5_vl::{Qwen25Vl, initialize};
     use burn::tensor::Device;
     use percept_core::Policy;
@@ -115,16 +115,7 @@ mod tests {
 
     /// A tiny model whose vision tower does not learn, and a picture for it.
     fn frozen_tower() -> (Qwen25Vl, PicturePatches) {
-        let ids = TokenIds {
-            endoftext: 440,
-            im_end: 442,
-            vision_start: 443,
-            vision_end: 444,
-            vision_pad: 445,
-            image_pad: 446,
-            video_pad: 447,
-        };
-        let config = configuration("tiny", &ids).expect("a size").0;
+        let config = configuration("tiny", &IDS).expect("a size").0;
         let mut policy = initialize(&config, 1, 0.08, &Device::flex().autodiff()).expect("a model");
         for parameter in policy.vision_mut() {
             parameter.value = Tensor::from_inner(parameter.value.clone().inner());

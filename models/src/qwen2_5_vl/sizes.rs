@@ -239,11 +239,11 @@ impl Size {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    const IDS: TokenIds = TokenIds {
+    pub(crate) const IDS: TokenIds = TokenIds {
         endoftext: 440,
         im_end: 442,
         vision_start: 443,
