@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use percept_core::{Image, Policy, ScoreRequest};
 use percept_models::qwen2_5_vl::Qwen25Vl;
 use percept_models::{Lora, Placement};
+use serde_json::{Value, json};
 
 const REQUEST: ScoreRequest = ScoreRequest { temperature: 0.9, entropy: true };
 
@@ -139,6 +140,19 @@ fn runs_with_adapters_go_on_and_are_saved_both_ways() {
         percept_models::load(folder, placement, &|_| false).unwrap_or_else(|error| panic!("{error}"))
     };
     let adapter = load(&last("whole"));
+    // kinds of adapters that would be read as something else are refused by name
+    let config = last("cut").join("adapter_config.json");
+    let text = std::fs::read_to_string(&config).expect("an adapter");
+    for (key, value) in
+        [("rank_pattern", json!({"q_proj": 2})), ("modules_to_save", json!(["lm_head"])), ("r", json!(3))]
+    {
+        let mut other: Value = serde_json::from_str(&text).expect("JSON");
+        other[key] = value;
+        std::fs::write(&config, other.to_string()).expect("writes");
+        let refused =
+            percept_models::load(&last("cut"), &Device::flex(), &|_| false).err().expect("refused").to_string();
+        assert!(refused.contains(&format!("key {key}: expected ")), "{refused}");
+    }
     let (plain, start) = (load(&last("merged")), load(&place.workshop.base()));
     let mut moved = 0;
     let kept = adapter.parameters().into_iter().enumerate().filter(|(_, parameter)| !parameter.is_adapter());

@@ -1,29 +1,28 @@
 //! The parts of a run, built from its configuration.
 
+mod policies;
+mod sources;
+
 use crate::App;
 use crate::device::Found;
 use crate::grading::RubricGrader;
 use crate::plan::smallest_micro_tokens;
-use crate::report::bar;
-use crate::source::{Preparation, Reading, Source};
+use crate::source::Preparation;
 use anyhow::{Context, ensure};
 use burn::tensor::DType;
-use percept_config::{
-    Alpha, Backend, FormatPrompt, OnBadRow, Recompute, RunConfig, SaveDtype, SaveLora, SpecialTokensInText,
-};
-use percept_core::{Image, Objective, Policy};
-use percept_data::{DataConfig, DataSet};
-use percept_models::{Lora, Outline, Placement, SpecialIds};
+use percept_config::{Alpha, Backend, FormatPrompt, Recompute, RunConfig, SaveDtype, SaveLora, SpecialTokensInText};
+use percept_core::Objective;
+use percept_models::{Placement, SpecialIds};
 use percept_ops::MomentType;
 use percept_reward::RubricConfig;
 use percept_text::{ChatTemplate, GenerationConfig, PromptBuilder, PromptOptions, SpecialTokens, Tokenizer};
 use percept_trainer::{
-    KeptWeights, OnIncident, OptimizerSettings, Reference, RolloutSettings, SavePolicy, Settings, TrainError,
-    ValidationSettings, WatchSettings,
+    KeptWeights, OnIncident, OptimizerSettings, RolloutSettings, SavePolicy, Settings, TrainError, ValidationSettings,
+    WatchSettings,
 };
 use percept_vision::{CorruptionConfig, Limits, Preprocessor};
 use percept_weights::Dtype;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What every command needs of a checkpoint and a configuration.
@@ -59,181 +58,6 @@ impl Parts {
         let generation = GenerationConfig::from_folder(&folder, &tokenizer)?;
         let preparation = Arc::new(preparation(&run, &folder, &special, &generation)?);
         Ok(Self { run, found, placement, tokenizer: Arc::new(tokenizer), generation, special, preparation })
-    }
-
-    /// The policy of a checkpoint: with gradients for training, or without.
-    pub(crate) fn policy(&self, folder: &Path, gradients: bool) -> anyhow::Result<Box<dyn Policy>> {
-        self.placed(folder, self.placement(gradients), gradients)
-    }
-
-    /// Where a policy lives, and what it may keep.
-    fn placement(&self, gradients: bool) -> Placement {
-        let mut placement = self.placement.clone();
-        if gradients {
-            placement.device = placement.device.autodiff();
-            // of no use to others, which see a picture once
-            placement.kept_features = self.run.model.kept_features_mib.saturating_mul(1 << 20);
-        }
-        placement
-    }
-
-    fn placed(&self, folder: &Path, placement: Placement, gradients: bool) -> anyhow::Result<Box<dyn Policy>> {
-        let freeze = |name: &str| self.run.model.freezes(name);
-        let policy = percept_models::load(folder, placement, &freeze)?;
-        if gradients {
-            self.check_freeze(&*policy)?;
-        }
-        Ok(policy)
-    }
-
-    /// The policy that a run trains: from its last checkpoint when it is resumed. Adapters are added to the weights that the run started
-    /// from; the trainer's state brings their values.
-    pub(crate) fn learner(&self, resume: Option<&Path>) -> anyhow::Result<Box<dyn Policy>> {
-        self.placed_learner(resume, self.placement(true))
-    }
-
-    /// One that computes everything anew each time, for measuring how long that takes.
-    pub(crate) fn forgetful_learner(&self) -> anyhow::Result<Box<dyn Policy>> {
-        self.placed_learner(None, Placement { kept_features: 0, ..self.placement(true) })
-    }
-
-    fn placed_learner(&self, resume: Option<&Path>, placement: Placement) -> anyhow::Result<Box<dyn Policy>> {
-        let start = &self.run.model.checkpoint;
-        let Some(lora) = &self.run.model.lora else {
-            return self.placed(resume.unwrap_or(start), placement, true);
-        };
-        let targets = |name: &str| lora.adapts(name);
-        let lora = Lora { rank: lora.rank, alpha: lora.alpha, seed: self.run.trainer.seed, targets: &targets };
-        Ok(percept_models::load_adapted(start, &placement, &lora)?)
-    }
-
-    /// The frozen reference of a policy in training: itself without its adapters where it has any and starts from the reference.
-    pub(crate) fn reference(&self, policy: &dyn Policy) -> anyhow::Result<Reference<'_>> {
-        let model = &self.run.model;
-        let shared = policy.without_adapters().filter(|_| model.reference == model.checkpoint);
-        match shared {
-            Some(base) => Ok(Reference::Kept(base)),
-            None if model.offload_reference => {
-                let read = || Ok::<_, anyhow::Error>(self.policy(&model.reference, false)?.freeze());
-                // what is wrong with its files is told before the first step
-                drop(read()?);
-                Ok(Reference::Brought(Box::new(move || {
-                    read().map_err(|error| TrainError::Seam(crate::messages::chain(&error)))
-                })))
-            }
-            None => Ok(Reference::Kept(self.policy(&model.reference, false)?.freeze())),
-        }
-    }
-
-    /// How many numbers learn, for --dry-run.
-    pub(crate) fn describe_learning(&self) -> anyhow::Result<String> {
-        let policy = self.learner(None)?;
-        let (mut all, mut learning) = (0usize, 0usize);
-        for parameter in policy.parameters() {
-            let count: usize = parameter.value.dims().iter().product();
-            all += count;
-            learning += if parameter.trainable { count } else { 0 };
-        }
-        Ok(format!("{learning} of {all} parameters learn ({:.2} %)", 100.0 * learning as f64 / all as f64))
-    }
-
-    /// Whether a part of the vision tower is trained.
-    pub(crate) fn vision_learns(&self, outline: &Outline) -> bool {
-        let parameters = outline.parameters.iter().filter(|parameter| parameter.vision);
-        parameters.flat_map(|parameter| &parameter.names).any(|name| !self.run.model.freezes(name))
-    }
-
-    /// Every pattern of `model.freeze` must mean something, and something must be left to train.
-    fn check_freeze(&self, policy: &dyn Policy) -> anyhow::Result<()> {
-        let parameters = policy.parameters();
-        let names: Vec<&str> = parameters.iter().flat_map(|p| &p.pieces).map(|piece| piece.name.as_str()).collect();
-        for pattern in &self.run.model.freeze {
-            let mut alone = self.run.model.clone();
-            alone.freeze = vec![pattern.clone()];
-            ensure!(
-                names.iter().any(|name| alone.freezes(name)),
-                "model.freeze: {pattern:?} matches no parameter; parameters are named like {:?} and {:?}",
-                names[0],
-                names[names.len() - 1]
-            );
-        }
-        ensure!(parameters.iter().any(|p| p.trainable), "model.freeze leaves no parameter to train");
-        Ok(())
-    }
-
-    /// A data set, checked row by row.
-    pub(crate) fn source(
-        &self,
-        files: &[PathBuf],
-        solutions: bool,
-        shuffle: bool,
-        limit: Option<usize>,
-    ) -> anyhow::Result<Source> {
-        let solution = solutions.then(|| self.run.data.solution_column.clone());
-        self.read(&DataConfig { solution, ..self.columns(files) }, shuffle, limit)
-    }
-
-    /// A data set to measure on, in its own order, with a column of categories if one is named; checked row by row.
-    pub(crate) fn benchmark(
-        &self,
-        files: &[PathBuf],
-        category: Option<&str>,
-        limit: Option<usize>,
-    ) -> anyhow::Result<Source> {
-        let category = category.map(str::to_owned);
-        self.read(&DataConfig { category, ..self.columns(files) }, false, limit)
-    }
-
-    /// The rows of some files, unchecked.
-    pub(crate) fn data_set(&self, files: &[PathBuf], solutions: bool) -> anyhow::Result<DataSet> {
-        let solution = solutions.then(|| self.run.data.solution_column.clone());
-        Ok(DataSet::open(&DataConfig { solution, ..self.columns(files) })?)
-    }
-
-    fn columns(&self, files: &[PathBuf]) -> DataConfig {
-        let data = &self.run.data;
-        DataConfig {
-            files: files.to_vec(),
-            problem: data.problem_column.clone(),
-            answer: data.answer_column.clone(),
-            images: data.image_column.clone(),
-            image_root: data.image_root.clone(),
-            ..DataConfig::default()
-        }
-    }
-
-    fn read(&self, config: &DataConfig, shuffle: bool, limit: Option<usize>) -> anyhow::Result<Source> {
-        let set = DataSet::open(config)?;
-        let reading = Reading {
-            seed: self.run.trainer.seed,
-            shuffle,
-            solutions: config.solution.is_some(),
-            skip_bad: self.run.data.on_bad_row == OnBadRow::Skip,
-            limit,
-        };
-        let progress = bar("checking rows");
-        let source = Source::open(set, self.preparation.clone(), &reading, &progress)?;
-        if let Some(text) = source.left_out() {
-            eprintln!("{text}");
-        }
-        Ok(source)
-    }
-
-    pub(crate) fn corruption(&self) -> anyhow::Result<Box<dyn percept_vision::Corruption>> {
-        corruption(&self.run, &self.run.data.corruption)
-    }
-
-    /// Gives a source the corruptions that an objective's views need.
-    pub(crate) fn mask_for(&self, source: &mut Source, objective: &dyn Objective) -> anyhow::Result<()> {
-        let needs = objective.needs();
-        let slots = needs.views.iter().filter_map(|view| match view.image {
-            Image::Corrupted(slot) => Some(slot + 1),
-            Image::Whole => None,
-        });
-        for _ in 0..slots.max().unwrap_or(0) {
-            source.masked.push(self.corruption()?);
-        }
-        Ok(())
     }
 
     pub(crate) fn grader(&self, app: &App) -> anyhow::Result<RubricGrader> {

@@ -222,3 +222,32 @@ impl Config {
         SpecialIds { image: self.image_token_id, video: self.video_token_id }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_key() {
+        let vision = json!({"hidden_size": 8, "num_heads": 2, "out_hidden_size": 8});
+        let whole = json!({
+            "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16,
+            "rope_scaling": {"mrope_section": [0, 1, 1]}, "image_token_id": 14, "vision_config": vision
+        });
+        let read = |value: &Value| Config::from_json(Path::new("config.json"), value);
+        assert_eq!(read(&whole).expect("a configuration").image_token_id, 14);
+        for (key, value, words) in [
+            ("num_hidden_layers", json!(1u64 << 60), "num_hidden_layers: expected a whole number from 1 to 4096"),
+            ("hidden_size", json!(1), "hidden_size: expected 2 heads of an even width, found 1"),
+            ("image_token_id", json!(16), "image_token_id: expected a token id below vocab_size 16, found 16"),
+            ("image_token_id", json!((1u64 << 32) + 14), "image_token_id: expected a token id below vocab_size 16"),
+            ("rms_norm_eps", json!(0.0), "rms_norm_eps: expected a positive number, found 0.0"),
+        ] {
+            let mut other = whole.clone();
+            other[key] = value;
+            let error = read(&other).expect_err(key).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Features of pictures, kept from one pass over a step's prompts to the next.
 //!
-//! Sampling, the update and the reference of adapters look at the same pictures. Where the vision tower does not learn, its features are the same each
-//! time, and computing them once is enough. A picture's features are computed by themselves then, so that they do not depend on what else
-//! is looked at, nor on what is kept: numbers are those of a run that keeps nothing.
+//! Sampling, the update and the reference of adapters look at the same pictures. Where the vision tower does not learn, its features are
+//! the same each time, and computing them once is enough. A picture's features are computed by themselves then, so that no number depends
+//! on what else is looked at, nor on what there was room for. (Without keeping, pictures are computed together, which differs in last bits.)
 
 use burn::tensor::Tensor;
 use percept_core::PicturePatches;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Features of pictures that are still in use somewhere.
 #[derive(Debug)]
 pub(super) struct KeptFeatures {
-    /// Most numbers that are kept.
+    /// Most bytes that are kept.
     limit: usize,
     /// By the address of the picture's patches, which is nobody else's while a weak pointer to it exists.
     entries: Mutex<HashMap<usize, Entry>>,
@@ -28,8 +28,8 @@ struct Entry {
 }
 
 impl Entry {
-    fn len(&self) -> usize {
-        self.rows.dims().iter().product()
+    fn bytes(&self) -> usize {
+        self.rows.dims().iter().product::<usize>() * self.rows.dtype().size()
     }
 }
 
@@ -58,7 +58,7 @@ impl KeptFeatures {
         let mut entries = self.entries();
         entries.retain(|_, entry| entry.picture.strong_count() > 0);
         // what is kept of this step stays: its pictures come round in the same order
-        if entries.values().map(Entry::len).sum::<usize>() + entry.len() <= self.limit {
+        if entries.values().map(Entry::bytes).sum::<usize>() + entry.bytes() <= self.limit {
             entries.insert(key, entry);
         }
         (rows, place)
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_picture_in_use_is_computed_once() {
-        let kept = KeptFeatures::new(12);
+        let kept = KeptFeatures::new(48);
         let (a, b, c) = (picture(1.0), picture(1.0), picture(1.0));
         assert_eq!((value(&kept, &a, 1.0), value(&kept, &b, 2.0)), (1.0, 2.0), "equal pictures are not the same one");
         assert_eq!((value(&kept, &a.clone(), 9.0), value(&kept, &b, 9.0)), (1.0, 2.0));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_changes_is_another() {
-        let kept = KeptFeatures::new(12);
+        let kept = KeptFeatures::new(48);
         let mut a = picture(1.0);
         assert_eq!(value(&kept, &a, 1.0), 1.0);
         Arc::make_mut(&mut a.rows)[0] = 2.0;

@@ -97,9 +97,8 @@ impl Qwen25Vl {
 
     /// Keeps at most so many bytes of the features of pictures that are in use, where the vision tower does not learn.
     pub fn keep_features(&mut self, bytes: usize) {
-        let numbers = bytes / size_of::<f32>();
-        let keeps = numbers > 0 && !learns(&self.vision);
-        self.vision.kept = keeps.then(|| Arc::new(KeptFeatures::new(numbers)));
+        let keeps = bytes > 0 && !learns(&self.vision);
+        self.vision.kept = keeps.then(|| Arc::new(KeptFeatures::new(bytes)));
     }
 
     /// Of weights that may be others.
