@@ -1,7 +1,7 @@
 //! Low-rank adapters: what they compute, what of them is saved, and that runs with them learn and go on exactly.
 
 use crate::program::{Place, files, lines};
-use crate::shared_prefix::{batch, host, learned, methods, policy, scoring_groups};
+use crate::tiny::{batch, host, learned, methods, policy, scoring_groups};
 use burn::tensor::{Device, Tensor, TensorData};
 use percept_core::{Image, Policy, ScoreRequest};
 use percept_models::qwen2_5_vl::Qwen25Vl;
@@ -34,7 +34,7 @@ fn scores(policy: &dyn Policy) -> Vec<f32> {
 
 /// The numbers that a plain model has whose weights hold the adapters.
 fn merged(policy: &Qwen25Vl) -> Qwen25Vl {
-    let mut plain = crate::shared_prefix::policy(&Device::flex().autodiff(), 1);
+    let mut plain = crate::tiny::policy(&Device::flex().autodiff(), 1);
     let all = policy.parameters();
     let kept = all.iter().enumerate().filter(|(_, parameter)| !parameter.is_adapter()).map(|(number, _)| number);
     for (number, parameter) in kept.zip(plain.parameters_mut()) {

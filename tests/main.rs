@@ -17,7 +17,9 @@ mod recompute;
 mod reference;
 mod resume;
 mod runs;
+mod sampling;
 mod shared_prefix;
 #[cfg(unix)]
 mod terminal;
 mod tidy;
+mod tiny;

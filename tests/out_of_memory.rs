@@ -1,6 +1,6 @@
 //! Memory that runs out in the middle of a step: it is done again with less at once, and comes to the same.
 
-use crate::shared_prefix::{host, policy, prompts};
+use crate::tiny::{host, policy, prompts};
 use burn::tensor::{Device, Tensor};
 use percept_algorithms::{Grpo, GrpoConfig};
 use percept_core::{Decoder, FrozenPolicy, Parameter, Policy, ScoreRequest, ScoringGroup, Tape, Task};

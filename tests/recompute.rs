@@ -1,7 +1,7 @@
 //! Gradients block by block, each computed again, are those of the whole graph: whatever learns, and however a mini-batch is cut.
 
 use crate::program::{Place, files, lines};
-use crate::shared_prefix::{batch, host, learned, methods, policy};
+use crate::tiny::{batch, host, learned, methods, policy};
 use burn::tensor::{Device, Tensor};
 use percept_core::{Objective, Parameter, Policy, ScoreRequest, ScoringGroup, Tape};
 use percept_models::qwen2_5_vl::Qwen25Vl;
@@ -114,7 +114,7 @@ fn a_policy_without_recomputation_keeps_the_graph() {
     }
     let request = ScoreRequest { temperature: 0.9, entropy: true };
     let gradients = |policy: &dyn Policy| {
-        let groups = crate::shared_prefix::scoring_groups(percept_core::Image::Whole);
+        let groups = crate::tiny::scoring_groups(percept_core::Image::Whole);
         let (scores, tape): (Tensor<2>, Box<dyn Tape + '_>) = policy.score_recomputed(&groups, request);
         let mut sums: Vec<Option<Tensor<2>>> = policy.parameters().iter().map(|_| None).collect();
         tape.backward(scores.clone().ones_like(), &mut |number, part| {
