@@ -72,8 +72,7 @@ impl KeptFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qwen2_5_vl::sizes::configuration;
-    use crate::qwen2_5_vl::sizes::tests::IDS;
+    use crate::qwen2_5_vl::sizes::{IDS, configuration};
     use crate::qwen2_5_vl::{Qwen25Vl, initialize};
     use burn::tensor::Device;
     use percept_core::Policy;

@@ -238,20 +238,22 @@ impl Size {
     }
 }
 
+/// Those of the tokenizer of the synthetic task.
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) const IDS: TokenIds = TokenIds {
+    endoftext: 440,
+    im_end: 442,
+    vision_start: 443,
+    vision_end: 444,
+    vision_pad: 445,
+    image_pad: 446,
+    video_pad: 447,
+};
+
+#[cfg(test)]
+mod tests {
     use super::*;
     use std::collections::HashSet;
-
-    pub(crate) const IDS: TokenIds = TokenIds {
-        endoftext: 440,
-        im_end: 442,
-        vision_start: 443,
-        vision_end: 444,
-        vision_pad: 445,
-        image_pad: 446,
-        video_pad: 447,
-    };
 
     #[test]
     fn every_size_has_the_released_number_of_parameters_and_tensors() {
