@@ -95,6 +95,7 @@ fn columns<S: Simd, const R: usize, const T: usize>(
 ) {
     let width = S::F32_LANES;
     let part = |vector: usize| columns.start + vector * width..columns.end.min(columns.start + (vector + 1) * width);
+    let k = left[0].len();
     let mut sums = [[simd.splat_f32s(0.0); T]; R];
     if add {
         for (row, sums) in sums.iter_mut().enumerate() {
@@ -104,23 +105,19 @@ fn columns<S: Simd, const R: usize, const T: usize>(
             }
         }
     }
-    let whole = columns.len() == T * width;
-    for i in 0..left[0].len() {
-        let at = i * right.stride;
-        let right: [S::f32s; T] = std::array::from_fn(|vector| {
-            let part = part(vector);
-            if whole {
-                // SAFETY: the caller made sure that the right matrix holds these columns of row i; all of the vector lies in them.
-                unsafe { right.values.as_ptr().add(at + part.start).cast::<S::f32s>().read_unaligned() }
-            } else {
-                simd.partial_load_f32s(&right.values[at + part.start..at + part.end])
-            }
-        });
-        for (sums, left) in sums.iter_mut().zip(&left) {
-            // SAFETY: rows of the left matrix were cut to the same length.
-            let value = simd.splat_f32s(unsafe { *left.get_unchecked(i) });
-            for (sum, right) in sums.iter_mut().zip(&right) {
-                *sum = simd.mul_add_f32s(value, *right, *sum);
+    if columns.len() == T * width {
+        let left = left.map(|row| row[..k].as_ptr());
+        // SAFETY: `product_of_few` made sure that the right matrix holds these columns of `k` rows; so much of each left row was cut.
+        sums = unsafe { accumulate(simd, left, right.values[columns.start..].as_ptr(), right.stride, k, sums) };
+    } else {
+        for i in 0..k {
+            let at = i * right.stride;
+            for vector in 0..T {
+                let part = part(vector);
+                let right = simd.partial_load_f32s(&right.values[at + part.start..at + part.end]);
+                for (sums, left) in sums.iter_mut().zip(&left) {
+                    sums[vector] = simd.mul_add_f32s(simd.splat_f32s(left[i]), right, sums[vector]);
+                }
             }
         }
     }
@@ -130,6 +127,36 @@ fn columns<S: Simd, const R: usize, const T: usize>(
             simd.partial_store_f32s(&mut target[row * stride + part.start..row * stride + part.end], sum);
         }
     }
+}
+
+/// The inner loop, on whole vectors: sums stay in registers, which they do only as long as nothing else touches them here.
+///
+/// # Safety
+/// `left` points to `k` numbers each, `right` to `k` rows of `T` vectors, `stride` numbers apart.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const R: usize, const T: usize>(
+    simd: S,
+    left: [*const f32; R],
+    right: *const f32,
+    stride: usize,
+    k: usize,
+    mut sums: [[S::f32s; T]; R],
+) -> [[S::f32s; T]; R] {
+    let mut right_row = [simd.splat_f32s(0.0); T];
+    for i in 0..k {
+        for (vector, right_row) in right_row.iter_mut().enumerate() {
+            // SAFETY: as the caller promises.
+            *right_row = unsafe { right.add(i * stride + vector * S::F32_LANES).cast::<S::f32s>().read_unaligned() };
+        }
+        for (sums, left) in sums.iter_mut().zip(left) {
+            // SAFETY: as the caller promises.
+            let value = simd.splat_f32s(unsafe { *left.add(i) });
+            for (sum, right) in sums.iter_mut().zip(right_row) {
+                *sum = simd.mul_add_f32s(value, right, *sum);
+            }
+        }
+    }
+    sums
 }
 
 #[cfg(test)]
