@@ -112,7 +112,7 @@ fn a_policy_without_recomputation_keeps_the_graph() {
             self.0.decoder(rows, tokens)
         }
     }
-    let request = ScoreRequest { temperature: 0.9, entropy: true };
+    let request = ScoreRequest { temperature: 0.9, entropy: true, dropout: None };
     let gradients = |policy: &dyn Policy| {
         let groups = crate::tiny::scoring_groups(percept_core::Image::Whole);
         let (scores, tape): (Tensor<2>, Box<dyn Tape + '_>) = policy.score_recomputed(&groups, request);

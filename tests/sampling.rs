@@ -166,7 +166,7 @@ fn sampled_log_probs_are_what_scoring_gives() {
         };
         let scoring: Vec<ScoringGroup> = groups.iter().map(scoring).collect();
         let temperature = if spec.temperature == 0.0 { 1.0 } else { spec.temperature };
-        let expected = host(policy.score(&scoring, ScoreRequest { temperature, entropy: false }));
+        let expected = host(policy.score(&scoring, ScoreRequest { temperature, entropy: false, dropout: None }));
         let responses = groups.iter().flat_map(|group| &group.responses);
         let found: Vec<f32> = responses.flat_map(|response| response.log_probs.clone()).collect();
         let off = difference(&found, &expected);

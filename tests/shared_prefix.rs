@@ -57,7 +57,7 @@ fn a_groups_scores_are_those_of_each_response_alone() {
     let policy = policy(&Device::flex().autodiff(), 1);
     for (image, temperature) in [(Image::Whole, 1.0), (Image::Whole, 0.7), (Image::Corrupted(0), 1.0)] {
         let groups = scoring_groups(image);
-        let request = ScoreRequest { temperature, entropy: true };
+        let request = ScoreRequest { temperature, entropy: true, dropout: None };
         // every token, and its entropy, weighs differently
         let weigh = |scores: Tensor<2>| {
             let mut stream = stream(5);
@@ -79,7 +79,7 @@ fn a_groups_scores_are_those_of_each_response_alone() {
             println!("{name}, {image:?}, temperature {temperature}: values {values:e}, gradients {share:e}");
         }
         // log-probabilities alone are the first column
-        let request = ScoreRequest { temperature, entropy: false };
+        let request = ScoreRequest { temperature, entropy: false, dropout: None };
         let column = host(policy.score(&groups, request));
         let first: Vec<f32> = expected.iter().step_by(2).copied().collect();
         assert!(difference(&column, &first) <= 1e-5, "{image:?}: without entropy");

@@ -138,7 +138,7 @@ pub(crate) fn compare_gradients(found: &[Vec<f32>], expected: &[Vec<f32>], polic
 
 /// A view's log-probabilities by group, response and token.
 fn view(policy: &dyn Policy, groups: &[ScoringGroup]) -> Vec<Vec<Vec<f32>>> {
-    let packed = host(policy.score(groups, ScoreRequest { temperature: 1.0, entropy: false }));
+    let packed = host(policy.score(groups, ScoreRequest { temperature: 1.0, entropy: false, dropout: None }));
     let mut values = packed.into_iter();
     let mut take = |response: &Arc<[u32]>| values.by_ref().take(response.len()).collect();
     groups.iter().map(|group| group.responses.iter().map(&mut take).collect()).collect()

@@ -44,11 +44,17 @@ pub(crate) fn is_adapter(folder: &Path) -> bool {
 }
 
 /// Writes the adapters of a policy into `folder`, and beside them the configuration, tokenizer and templates of `base`, the checkpoint that
-/// they were added to, so that the folder can be named wherever a checkpoint can.
+/// they were added to, so that the folder can be named wherever a checkpoint can. `alpha` and `dropout` are what the adapters were made with.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn save_adapter(policy: &dyn Policy, base: &Path, folder: &Path, alpha: f64) -> Result<(), ModelError> {
+pub fn save_adapter(
+    policy: &dyn Policy,
+    base: &Path,
+    folder: &Path,
+    alpha: f64,
+    dropout: f64,
+) -> Result<(), ModelError> {
     let adapters: Vec<&Parameter> = policy.parameters().into_iter().filter(|p| p.is_adapter()).collect();
     let pieces = || adapters.iter().flat_map(|parameter| &parameter.pieces);
     let modules: Vec<String> = pieces()
@@ -76,7 +82,7 @@ pub fn save_adapter(policy: &dyn Policy, base: &Path, folder: &Path, alpha: f64)
         "base_model_name_or_path": base.display().to_string(),
         "r": rank,
         "lora_alpha": alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": dropout,
         "target_modules": modules,
         "bias": "none",
         "fan_in_fan_out": false,
@@ -131,7 +137,7 @@ pub(crate) fn load(folder: &Path, placement: &Placement) -> Result<Box<dyn Polic
         }
     }
     let targets = |name: &str| modules.contains(name);
-    let lora = Lora { rank: rank as usize, alpha, seed: 0, targets: &targets };
+    let lora = Lora { rank: rank as usize, alpha, dropout: 0.0, seed: 0, targets: &targets };
     let mut policy = (family(&base)?.load)(&base, placement, &|_| true, Some(&lora))?;
     let reason = |reason: String| ModelError::Adapter { path: folder.join(WEIGHTS), reason };
     let device = placement.device.clone();

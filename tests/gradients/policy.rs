@@ -139,7 +139,7 @@ fn check_scoring(name: &str, config: &Config, learning: &dyn Policy, frozen: &mu
             responses: responses(id).into_iter().map(Into::into).collect(),
         })
         .collect();
-    let request = ScoreRequest { temperature: 0.9, entropy: true };
+    let request = ScoreRequest { temperature: 0.9, entropy: true, dropout: None };
     let scores = learning.score(&groups, request);
     let [rows, columns] = scores.dims();
     let upstream = noise(rows * columns, 4);
@@ -197,7 +197,7 @@ fn collected(policy: &dyn Policy, id: u64, has_picture: bool, advantages: [f32; 
     let scored = |image: Image, salt: u64| -> ViewNumbers {
         let responses = tokens.iter().map(|response| response.clone().into()).collect();
         let group = ScoringGroup { prompt: prompt.clone(), image, responses };
-        let packed = host(policy.score(&[group], ScoreRequest { temperature: 1.0, entropy: true }));
+        let packed = host(policy.score(&[group], ScoreRequest { temperature: 1.0, entropy: true, dropout: None }));
         let mut rows = packed.chunks_exact(2).zip(noise(packed.len() / 2, salt));
         let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
         for response in &tokens {
@@ -386,7 +386,7 @@ fn imitation_is_a_mean_over_the_tokens_of_right_responses() {
             group.group.responses.iter().map(|response| response.tokens.clone().into()).collect();
         let scoring =
             ScoringGroup { prompt: group.group.prompt.clone(), image: Image::Whole, responses: responses.clone() };
-        let scores = host(learning.score(&[scoring], ScoreRequest { temperature: 1.0, entropy: false }));
+        let scores = host(learning.score(&[scoring], ScoreRequest { temperature: 1.0, entropy: false, dropout: None }));
         let rows = responses.iter().zip(&group.correct).flat_map(|(tokens, &correct)| vec![correct; tokens.len()]);
         for (log_prob, _) in scores.iter().zip(rows).filter(|(_, correct)| *correct != 0.0) {
             sum -= f64::from(*log_prob);

@@ -182,7 +182,7 @@ pub(crate) fn log_probs_are_transformers() {
     for case in cases() {
         for (name, temperature) in [("logprobs_t1.0", 1.0), ("logprobs_t0.7", 0.7)] {
             let mut largest = Largest::new();
-            let request = ScoreRequest { temperature, entropy: false };
+            let request = ScoreRequest { temperature, entropy: false, dropout: None };
             let found = host(case.policy.score(&case.groups(), request));
             let rows = case.golden.rows(name);
             let shown = case.golden.shown("response_mask");
@@ -211,7 +211,7 @@ pub(crate) fn log_probs_are_near(dtype: DType, largest: f32, typical: f32) {
     }
 }
 
-const REQUEST: ScoreRequest = ScoreRequest { temperature: 1.0, entropy: false };
+const REQUEST: ScoreRequest = ScoreRequest { temperature: 1.0, entropy: false, dropout: None };
 
 #[test]
 pub(crate) fn entropies_are_those_of_the_logits() {
@@ -219,7 +219,8 @@ pub(crate) fn entropies_are_those_of_the_logits() {
     for case in cases() {
         let vocabulary = case.policy.vocabulary();
         for temperature in [1.0, 0.7] {
-            let found = host(case.policy.score(&case.groups(), ScoreRequest { temperature, entropy: true }));
+            let found =
+                host(case.policy.score(&case.groups(), ScoreRequest { temperature, entropy: true, dropout: None }));
             let mut expected = Vec::new();
             for (prompt, response) in case.prompts.iter().zip(&case.responses) {
                 let mut whole = Prompt::clone(prompt);

@@ -151,7 +151,9 @@ impl Batch {
             responses: group.group.responses.iter().map(|response| response.tokens.as_slice().into()).collect(),
         };
         let groups: Vec<ScoringGroup> = self.groups.iter().map(group).collect();
-        let packed = host(policy.score(&groups, ScoreRequest { temperature: self.temperature(), entropy: false }));
+        let packed = host(
+            policy.score(&groups, ScoreRequest { temperature: self.temperature(), entropy: false, dropout: None }),
+        );
         let mut rest = packed.as_slice();
         let mut take = |count: usize| {
             let (own, behind) = rest.split_at(count);

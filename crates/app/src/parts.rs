@@ -171,10 +171,10 @@ impl Parts {
             SaveDtype::F16 => Dtype::F16,
             SaveDtype::Bf16 => Dtype::BF16,
         };
-        let adapter = self.run.model.lora.as_ref().filter(|lora| lora.save == SaveLora::Adapter).map(|lora| lora.alpha);
+        let adapter = self.run.model.lora.clone().filter(|lora| lora.save == SaveLora::Adapter);
         Box::new(move |policy, folder| {
-            let saved = match adapter {
-                Some(alpha) => percept_models::save_adapter(policy, &source, folder, alpha),
+            let saved = match &adapter {
+                Some(lora) => percept_models::save_adapter(policy, &source, folder, lora.alpha, lora.dropout),
                 None => percept_models::save(policy, &source, folder, dtype),
             };
             saved.map_err(TrainError::seam)

@@ -43,6 +43,8 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The adapter's product is scaled by `alpha / rank`. Default: 32.
     pub alpha: f64,
+    /// Share of the numbers that an adapter does not see while it learns. Default: 0.
+    pub dropout: f64,
     /// Name patterns of the linear maps that get an adapter, without `.weight`. Default: `["model.layers.*"]`, all of the text decoder's;
     /// `visual.*` adds the vision tower's.
     pub targets: Vec<String>,
@@ -53,7 +55,7 @@ pub struct LoraConfig {
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, targets: vec!["model.layers.*".to_owned()], save: SaveLora::Merged }
+        Self { rank: 16, alpha: 32.0, dropout: 0.0, targets: vec!["model.layers.*".to_owned()], save: SaveLora::Merged }
     }
 }
 

@@ -43,6 +43,8 @@ impl RunConfig {
         if let Some(lora) = &model.lora {
             self.at_least_one("model.lora.rank", lora.rank as u64)?;
             self.in_range("model.lora.alpha", lora.alpha, lora.alpha > 0.0, "more than 0")?;
+            let dropout = lora.dropout;
+            self.in_range("model.lora.dropout", dropout, (0.0..1.0).contains(&dropout), "from 0 to below 1")?;
             self.at_least_one("model.lora.targets", lora.targets.len() as u64)?;
         }
         let data = &self.data;

@@ -51,6 +51,8 @@ pub struct ScoreRequest {
     pub temperature: f32,
     /// Whether the entropy is wanted, too.
     pub entropy: bool,
+    /// The step that a policy with dropout draws for; nothing: as it samples, without dropout.
+    pub dropout: Option<u64>,
 }
 
 /// A language model that sees, for training and for sampling alike.

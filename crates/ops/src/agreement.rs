@@ -118,6 +118,15 @@ fn normalization_gate_and_rotation() {
         |t| composed::swiglu(t[0].clone()),
     );
     compare("gelu", &[values(41, 27, 5).mul_scalar(5.0)], |t| gelu(t[0].clone()), |t| composed::gelu(t[0].clone()));
+    let rows = Arc::new(RowKeys::new((0..41).map(|row| next_key(9, row)).collect()));
+    for rate in [0.0, 0.1, 0.75] {
+        compare(
+            "dropout",
+            &[values(41, 27, 6)],
+            |t| dropout(t[0].clone(), &rows, 5, rate),
+            |t| composed::dropout(t[0].clone(), &rows, 5, rate),
+        );
+    }
     let angles: Vec<f32> = (0..70 * 4).map(|i| i as f32 * 0.37).collect();
     let table = Arc::new(RotaryTable::new(&angles, 4));
     compare(

@@ -8,8 +8,8 @@ static ANY: AtomicBool = AtomicBool::new(false);
 static BROKEN: Mutex<Option<String>> = Mutex::new(None);
 
 /// Operations that can be broken.
-pub const BREAKABLE: [&str; 9] =
-    ["linear", "rms_norm", "swiglu", "gelu", "rotate", "attention", "gather", "token_log_probs", "decode"];
+pub const BREAKABLE: [&str; 10] =
+    ["linear", "rms_norm", "swiglu", "gelu", "dropout", "rotate", "attention", "gather", "token_log_probs", "decode"];
 
 /// From now on this composed operation gives results that are a hundredth too large; nothing: all are right again.
 ///

@@ -11,6 +11,7 @@ mod adamw;
 mod broken;
 pub mod composed;
 mod cpu;
+mod keys;
 mod kl;
 mod plan;
 mod sums;
@@ -19,6 +20,7 @@ mod uploaded;
 pub use adamw::{AdamW, MOMENT_BLOCK, MomentType, Moments, StoredMoment, adamw};
 pub use broken::{BREAKABLE, is_any_broken, set_broken};
 pub use composed::cast;
+pub use keys::{RowKeys, next_key};
 pub use kl::{KlEstimator, kl};
 pub use plan::{AttentionPlan, CachedRow, HeadShape, PlanGroup, RotaryTable, Row, Span};
 pub use sums::{masked_sum, pad_rows};
@@ -134,6 +136,23 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
         return broken::spoiled("gelu", composed::gelu(x));
     }
     burn::tensor::activation::gelu(x)
+}
+
+/// Numbers dropped at `rate` (Srivastava et al., JMLR 15, 2014), and those that are left multiplied by `1 / (1 - rate)`.
+///
+/// Which ones is a function of the rows' keys and the number of the map they are an input of: it depends neither on the batch, nor on the
+/// device, nor on how often it is computed. The rate is rounded to a multiple of 2^-16.
+///
+/// # Shapes
+/// `x` `[n, d]`, `rows` `n`; result `[n, d]`.
+///
+/// # Panics
+/// When the rate is below 0 or not below 1.
+pub fn dropout(x: Tensor<2>, rows: &Arc<RowKeys>, map: u64, rate: f64) -> Tensor<2> {
+    if !fused(&x) {
+        return broken::spoiled("dropout", composed::dropout(x, rows, map, rate));
+    }
+    cpu::apply1(x, cpu::Dropout { rows: rows.clone(), map, rate })
 }
 
 /// Rotary position embedding (halves of a head turned against each other) of the first `heads` heads of each row.

@@ -29,6 +29,8 @@ pub enum Purpose {
     Rounding = 8,
     /// Whose pictures a row is given in place of its own.
     Swap = 9,
+    /// What a policy with dropout leaves out while it learns.
+    Dropout = 10,
 }
 
 /// The name of a stream of random numbers.

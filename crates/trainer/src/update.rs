@@ -186,7 +186,8 @@ impl Updater<'_> {
             scoring.extend(shown.map(|slice| groups[slice.group].scoring(image, slice.responses.clone())));
             lengths.push(rows.lengths(|group| shows(image, group)));
         }
-        let packed = scorer.score(&scoring, ScoreRequest { temperature: self.temperature, entropy });
+        let request = ScoreRequest { temperature: self.temperature, entropy, dropout: Some(self.progress.step) };
+        let packed = scorer.score(&scoring, request);
         let mut first = 0;
         let scores = lengths.into_iter().map(|lengths| {
             let count: usize = lengths.iter().sum();

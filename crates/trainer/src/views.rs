@@ -20,7 +20,7 @@ pub(crate) fn fill(
             Weights::Behavior => behavior,
             Weights::Reference => reference.expect("a reference is loaded when the objective needs it"),
         };
-        let request = ScoreRequest { temperature, entropy: needs.entropy };
+        let request = ScoreRequest { temperature, entropy: needs.entropy, dropout: None };
         let part = |micro_tokens: usize| score(groups, policy, view.image, request, micro_tokens);
         let numbers = halving(&policy.device(), micro_tokens, least_tokens(groups.iter()), part)?;
         for (group, numbers) in groups.iter_mut().zip(numbers) {

@@ -5,7 +5,8 @@ use super::parameters::{Make, Parameters, Spec, parameters_of};
 use crate::ModelError;
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::Parameter;
-use percept_ops::LaidOut;
+use percept_ops::{LaidOut, RowKeys};
+use std::sync::Arc;
 
 /// `x W^T (+ b)`. Maps that are applied to the same input stand in one matrix, one below the other.
 #[derive(Clone, Debug)]
@@ -53,23 +54,24 @@ impl Linear {
         Ok(Self { weight, bias: None, adapter: None, laid_out: None })
     }
 
-    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.map(x, None)
+    /// `rows`: keys of the rows of `x`, where an adapter with dropout is to draw.
+    pub(crate) fn forward(&self, x: Tensor<2>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
+        self.map(x, None, rows)
     }
 
     /// The map added to `residual`, in the residual's type.
-    pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        self.map(x, Some(residual))
+    pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
+        self.map(x, Some(residual), rows)
     }
 
-    fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
         if let Some(weight) = &self.laid_out {
             return percept_ops::linear_laid_out(x, weight, bias, residual);
         }
         let weight = self.weight.value.clone();
         match &self.adapter {
-            Some(adapter) => adapter.add(x.clone(), percept_ops::linear(x, weight, bias, residual)),
+            Some(adapter) => adapter.add(x.clone(), percept_ops::linear(x, weight, bias, residual), rows),
             None => percept_ops::linear(x, weight, bias, residual),
         }
     }

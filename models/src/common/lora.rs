@@ -5,15 +5,18 @@
 use super::parameters::parameters_of;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, Piece};
-use percept_ops::{cast, linear};
+use percept_ops::{RowKeys, cast, dropout, linear};
 use percept_random::{Key, Purpose};
+use std::sync::Arc;
 
 /// Which maps get adapters, and how large they are.
 #[derive(Clone, Copy)]
 pub struct Lora<'a> {
     pub rank: usize,
     pub alpha: f64,
-    /// Of the initial values.
+    /// Share of the numbers that A does not see while the policy learns (Hu et al., appendix D); 0 is off.
+    pub dropout: f64,
+    /// Of the initial values, and of what is dropped.
     pub seed: u64,
     /// Whether the map of this name (as in the checkpoint, without `.weight`) gets one.
     pub targets: &'a dyn Fn(&str) -> bool,
@@ -30,6 +33,9 @@ pub(crate) struct Adapter {
     maps: Vec<(usize, bool)>,
     rank: usize,
     scale: f32,
+    dropout: f64,
+    /// The matrix's number among all.
+    number: u64,
 }
 parameters_of!(Adapter: a, b);
 
@@ -62,11 +68,18 @@ impl Adapter {
         }
         let a = parameter(values, [rank * b.len(), inputs], pieces, device);
         let maps = maps.into_iter().map(|(outputs, name)| (outputs, name.is_some())).collect();
-        Some(Self { a, b, maps, rank, scale: (lora.alpha / rank as f64) as f32 })
+        let (scale, dropout) = ((lora.alpha / rank as f64) as f32, lora.dropout);
+        Some(Self { a, b, maps, rank, scale, dropout, number })
     }
 
-    /// `y + s (x A^T) B^T`, in the type of `y`.
-    pub(super) fn add(&self, x: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
+    /// `y + s (x A^T) B^T`, in the type of `y`; with numbers of `x` dropped where rows have keys.
+    ///
+    /// Maps that stand in one matrix see the same numbers of their common input, unlike PEFT's, each of which draws for itself.
+    pub(super) fn add(&self, x: Tensor<2>, y: Tensor<2>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
+        let x = match rows {
+            Some(rows) if self.dropout > 0.0 => dropout(x, rows, self.number, self.dropout),
+            _ => x,
+        };
         let inner = linear(x, self.a.value.clone(), None, None).mul_scalar(self.scale);
         if let ([b], 1) = (self.b.as_slice(), self.maps.len()) {
             return linear(inner, b.value.clone(), None, Some(y));

@@ -39,7 +39,7 @@ impl Decoder for CachedDecoder<'_> {
     fn prefill(&mut self, prompts: &[(usize, &Prompt)]) -> Tensor<2> {
         let policy = self.policy;
         let pictures: Vec<&PicturePatches> = prompts.iter().flat_map(|(_, prompt)| &prompt.pictures).collect();
-        let features = policy.features(&pictures);
+        let features = policy.features(&pictures, None);
         let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
         let mut index = index.iter();
         let (mut rows, mut positions, mut lengths, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -53,10 +53,10 @@ impl Decoder for CachedDecoder<'_> {
         }
         let plan = Arc::new(AttentionPlan::separate(&lengths, true));
         let x = self.text.embed(features.map(|f| f.rows), &rows.into());
-        let table = Arc::new(rotary(&policy.config, &positions));
-        let heads = policy.config.heads;
+        let (table, heads) = (Arc::new(rotary(&policy.config, &positions)), policy.config.heads);
+        let pass = policy.pass(&table, None);
         let cache = &mut self.cache;
-        let hidden = self.text.forward(x, policy.dtype, &table, heads, &last.into(), |layer, packed| {
+        let hidden = self.text.forward(x, pass, &last.into(), |layer, packed| {
             let mut from = 0;
             for ((name, _), length) in prompts.iter().zip(&lengths) {
                 cache.insert(layer, *name, packed.clone().narrow(0, from, *length));
@@ -78,9 +78,8 @@ impl Decoder for CachedDecoder<'_> {
         let x = self.text.embed(None, &tokens);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
-        let hidden = self.text.forward(x, policy.dtype, &table, policy.config.heads, &all, |layer, packed| {
-            cache.attend(layer, packed, &cached)
-        });
+        let pass = policy.pass(&table, None);
+        let hidden = self.text.forward(x, pass, &all, |layer, packed| cache.attend(layer, packed, &cached));
         self.text.logits(hidden)
     }
 

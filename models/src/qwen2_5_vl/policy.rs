@@ -5,7 +5,7 @@ use super::decoder::CachedDecoder;
 use super::features::KeptFeatures;
 use super::position::{positions, rotary};
 use super::recomputed::Recomputed;
-use super::text::TextDecoder;
+use super::text::{Pass, TextDecoder};
 use super::vision::{Features, VisionTower};
 use crate::ModelError;
 use crate::common::{
@@ -15,7 +15,8 @@ use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
     Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup, Tape,
 };
-use percept_ops::{AttentionPlan, Row};
+use percept_ops::{AttentionPlan, RotaryTable, Row, RowKeys, next_key};
+use percept_random::{Key, Purpose};
 use percept_weights::NamingScheme;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Qwen25Vl {
     pub(super) dtype: DType,
     pub(super) vision: VisionTower,
     pub(super) text: TextDecoder,
+    /// Of adapters with dropout.
+    dropout_seed: Option<u64>,
 }
 parameters_of!(Qwen25Vl: vision, text);
 
@@ -77,7 +80,7 @@ impl Qwen25Vl {
         let vision = VisionTower::new(make, &config.vision, config.hidden_size)?;
         let text = TextDecoder::new(make, config)?;
         let Placement { device, dtype, .. } = placement.clone();
-        Ok(Self { config: config.clone(), device, dtype, vision, text })
+        Ok(Self { config: config.clone(), device, dtype, vision, text, dropout_seed: None })
     }
 
     /// Loads a checkpoint folder; see [`crate::load`].
@@ -114,6 +117,7 @@ impl Qwen25Vl {
         for (number, linear) in linears.into_iter().enumerate() {
             linear.adapt(lora, number as u64, &device);
         }
+        self.dropout_seed = (lora.dropout > 0.0).then_some(lora.seed);
         self.forget_features();
         if learns(&self.vision) {
             self.vision.kept = None;
@@ -135,13 +139,24 @@ impl Qwen25Vl {
 
     /// Features of pictures, each in raster order: `[merged patches, hidden]`.
     pub fn image_features(&self, pictures: &[&PicturePatches]) -> Tensor<2> {
-        let Features { rows, index } = self.vision.forward(pictures, &self.device, self.dtype);
+        let Features { rows, index } = self.vision.forward(pictures, &self.device, self.dtype, None);
         let order: Arc<[Row]> = index.into_iter().flatten().map(Row::Table).collect();
         percept_ops::cast(percept_ops::gather(rows, None, &order), DType::F32)
     }
 
-    pub(super) fn features(&self, pictures: &[&PicturePatches]) -> Option<Features> {
-        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device, self.dtype))
+    pub(super) fn features(&self, pictures: &[&PicturePatches], dropout: Option<u64>) -> Option<Features> {
+        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device, self.dtype, dropout))
+    }
+
+    /// How packed tokens go through the decoder's blocks.
+    pub(super) fn pass<'a>(&self, rotary: &'a Arc<RotaryTable>, keys: Option<&'a Arc<RowKeys>>) -> Pass<'a> {
+        Pass { dtype: self.dtype, rotary, heads: self.config.heads, keys }
+    }
+
+    /// The key of what is dropped in a scoring, if anything is.
+    pub(super) fn dropout_key(&self, request: ScoreRequest) -> Option<u64> {
+        let key = Key::new(self.dropout_seed?, Purpose::Dropout).step(request.dropout?);
+        Some(key.stream().below(u64::MAX))
     }
 
     /// A prompt's embedding rows and positions, and the position behind it. `features`: feature rows of its pictures, in order.
@@ -200,17 +215,15 @@ impl Qwen25Vl {
     /// Logits at every position of one prompt, `[tokens, vocabulary]`: for comparisons with other implementations.
     pub fn prompt_logits(&self, prompt: &Prompt) -> Tensor<2> {
         let pictures: Vec<&PicturePatches> = prompt.pictures.iter().collect();
-        let features = self.features(&pictures);
+        let features = self.features(&pictures, None);
         let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
         let (rows, positions, _) = self.prompt_rows(prompt, &mut index.iter());
         let plan = Arc::new(AttentionPlan::separate(&[rows.len()], true));
         let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
         let x = self.text.embed(features.map(|f| f.rows), &rows.into());
         let table = Arc::new(rotary(&self.config, &positions));
-        let heads = self.config.heads;
-        let hidden = self
-            .text
-            .forward(x, self.dtype, &table, heads, &all, |_, packed| percept_ops::attention(packed, &plan, heads));
+        let pass = self.pass(&table, None);
+        let hidden = self.text.forward(x, pass, &all, |_, packed| percept_ops::attention(packed, &plan, pass.heads));
         self.text.logits(hidden)
     }
 }
@@ -291,18 +304,18 @@ impl Policy for Qwen25Vl {
 
     fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {
         let pictures: Vec<&PicturePatches> = groups.iter().flat_map(pictures_of).collect();
-        let features = self.features(&pictures);
+        let dropout = self.dropout_key(request);
+        let features = self.features(&pictures, dropout);
         let index = features.as_ref().map_or(&[][..], |features| &features.index);
         let packed = self.pack(groups, index);
         let plan = packed.groups.iter().map(|(prompt, responses)| (*prompt, responses.as_slice()));
         let plan = Arc::new(AttentionPlan::shared_prefix(plan));
         let x = self.text.embed(features.map(|f| f.rows), &packed.rows.into());
         let table = Arc::new(rotary(&self.config, &packed.positions));
-        let heads = self.config.heads;
+        let keys = dropout.map(|key| Arc::new(packed_keys(key, groups)));
+        let pass = self.pass(&table, keys.as_ref());
         let wanted = packed.predictors.into();
-        let hidden = self
-            .text
-            .forward(x, self.dtype, &table, heads, &wanted, |_, qkv| percept_ops::attention(qkv, &plan, heads));
+        let hidden = self.text.forward(x, pass, &wanted, |_, packed| percept_ops::attention(packed, &plan, pass.heads));
         let targets = packed.targets.into();
         percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
     }
@@ -332,6 +345,24 @@ impl Qwen25Vl {
         self.vision.collect_mut(&mut all);
         all
     }
+}
+
+/// Keys of packed rows: of a row's prompt and all tokens up to its own, so that it does not matter what a row is computed beside.
+pub(super) fn packed_keys(key: u64, groups: &[ScoringGroup]) -> RowKeys {
+    let mut keys = Vec::new();
+    let mut along = |from: u64, tokens: &[u32]| {
+        tokens.iter().fold(from, |key, &token| {
+            keys.push(next_key(key, u64::from(token)));
+            keys[keys.len() - 1]
+        })
+    };
+    for group in groups {
+        let prompt = along(next_key(key, group.prompt.id), &group.prompt.tokens);
+        for response in &group.responses {
+            along(prompt, &response[..response.len() - 1]);
+        }
+    }
+    RowKeys::new(keys)
 }
 
 /// The pictures that a group's view shows.

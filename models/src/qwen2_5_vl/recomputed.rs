@@ -3,13 +3,13 @@
 //! Chen et al., "Training deep nets with sublinear memory cost" (arXiv 1604.06174), with a block as the unit. Nothing is computed below the
 //! lowest part that learns.
 
-use super::policy::{Packed, Qwen25Vl, pictures_of};
+use super::policy::{Packed, Qwen25Vl, packed_keys, pictures_of};
 use super::position::rotary;
 use super::vision::{Features, Windows};
 use crate::common::{Sink, learns};
 use burn::tensor::Tensor;
 use percept_core::{Parameter, PicturePatches, Policy, ScoreRequest, ScoringGroup, Tape};
-use percept_ops::{AttentionPlan, RotaryTable, Row};
+use percept_ops::{AttentionPlan, RotaryTable, Row, RowKeys};
 use std::sync::Arc;
 
 /// Rows of the output head whose graph exists at a time.
@@ -23,6 +23,7 @@ pub(super) struct Recomputed<'a> {
     features: Option<Tensor<2>>,
     rows: Arc<[Row]>,
     table: Arc<RotaryTable>,
+    keys: Option<Arc<RowKeys>>,
     plan: Arc<AttentionPlan>,
     wanted: Arc<[Row]>,
     /// Inputs of the decoder's blocks.
@@ -52,13 +53,15 @@ impl<'a> Recomputed<'a> {
     ) -> (Tensor<2>, Recomputed<'a>) {
         let plain = policy.without_graph();
         let pictures: Vec<&PicturePatches> = groups.iter().flat_map(pictures_of).collect();
+        let dropout = policy.dropout_key(request);
         let (vision, features) = match learns(&policy.vision) && !pictures.is_empty() {
             true => {
-                let (tape, features) = VisionTape::forward(&plain, &pictures);
+                let (tape, features) = VisionTape::forward(&plain, &pictures, dropout);
                 (Some(tape), Some(features))
             }
-            false => (None, plain.features(&pictures)),
+            false => (None, plain.features(&pictures, dropout)),
         };
+        let keys = dropout.map(|key| Arc::new(packed_keys(key, groups)));
         let (features, index) = features.map_or((None, Vec::new()), |Features { rows, index }| (Some(rows), index));
         let Packed { rows, positions, predictors, targets, groups } = policy.pack(groups, &index);
         let plan = AttentionPlan::shared_prefix(groups.iter().map(|(prompt, lengths)| (*prompt, lengths.as_slice())));
@@ -66,18 +69,17 @@ impl<'a> Recomputed<'a> {
         let targets: Arc<[u32]> = targets.into();
         let (table, plan) = (Arc::new(rotary(&policy.config, &positions)), Arc::new(plan));
         let mut x = plain.text.embed(features.clone(), &rows);
-        let (heads, dtype, last) = (policy.config.heads, policy.dtype, plain.text.blocks.len() - 1);
+        let (pass, last) = (policy.pass(&table, keys.as_ref()), plain.text.blocks.len() - 1);
         let mut inputs = Vec::with_capacity(last + 1);
         for (i, block) in plain.text.blocks.iter().enumerate() {
             inputs.push(x.clone());
-            let attended =
-                percept_ops::attention(block.before_attention(x.clone(), dtype, &table, heads), &plan, heads);
-            x = block.after_attention(x, attended, dtype, (i == last).then_some(&wanted));
+            let attended = percept_ops::attention(block.before_attention(x.clone(), pass), &plan, pass.heads);
+            x = block.after_attention(x, attended, pass, (i == last).then_some(&wanted));
         }
         let hidden = plain.text.norm.forward(x.clone());
-        let ScoreRequest { temperature, entropy } = request;
+        let ScoreRequest { temperature, entropy, .. } = request;
         let scores = percept_ops::token_log_probs(hidden, plain.text.head(), &targets, temperature, entropy);
-        (scores, Self { policy, vision, features, rows, table, plan, wanted, inputs, last: x, targets, request })
+        (scores, Self { policy, vision, features, rows, table, keys, plan, wanted, inputs, last: x, targets, request })
     }
 
     /// Through the head and the last normalization, some rows at a time.
@@ -89,7 +91,7 @@ impl<'a> Recomputed<'a> {
             let targets: Arc<[u32]> = self.targets[from..from + rows].into();
             let [x, upstream] = [&self.last, upstream].map(|all| all.clone().narrow(0, from, rows));
             let [dx] = sink.pull([x], upstream, &[&text.norm, text.head_parameter()], |[x]| {
-                let ScoreRequest { temperature, entropy } = self.request;
+                let ScoreRequest { temperature, entropy, .. } = self.request;
                 percept_ops::token_log_probs(text.norm.forward(x), text.head(), &targets, temperature, entropy)
             });
             dx
@@ -101,7 +103,7 @@ impl<'a> Recomputed<'a> {
 impl Tape for Recomputed<'_> {
     fn backward(mut self: Box<Self>, upstream: Tensor<2>, add: &mut dyn FnMut(usize, Tensor<2>)) {
         let policy = self.policy;
-        let (text, dtype, heads) = (&policy.text, policy.dtype, policy.config.heads);
+        let (text, pass) = (&policy.text, policy.pass(&self.table, self.keys.as_ref()));
         let mut sink = Sink::new(&policy.parameters(), add);
         let mut upstream = self.head(&upstream, &mut sink);
         let to_embedding = self.vision.is_some() || text.embedding.trainable;
@@ -117,9 +119,9 @@ impl Tape for Recomputed<'_> {
                 x,
                 upstream,
                 block,
-                (&self.plan, heads),
-                |x| block.before_attention(x, dtype, &self.table, heads),
-                |[x, attended]| block.after_attention(x, attended, dtype, wanted),
+                (&self.plan, pass.heads),
+                |x| block.before_attention(x, pass),
+                |[x, attended]| block.after_attention(x, attended, pass, wanted),
             );
         }
         if !to_embedding {
@@ -142,24 +144,27 @@ impl Tape for Recomputed<'_> {
 }
 
 impl VisionTape {
-    fn forward(plain: &Qwen25Vl, pictures: &[&PicturePatches]) -> (Self, Features) {
+    fn forward(plain: &Qwen25Vl, pictures: &[&PicturePatches], dropout: Option<u64>) -> (Self, Features) {
         let (tower, dtype) = (&plain.vision, plain.dtype);
-        let (windows, patches, index) = tower.arrange(pictures, &plain.device, dtype);
+        let (windows, patches, index) = tower.arrange(pictures, &plain.device, dtype, dropout);
+        let pass = tower.pass(&windows, dtype);
         let mut x = tower.embed(patches.clone());
         let mut inputs = Vec::with_capacity(tower.blocks.len());
         for (i, block) in tower.blocks.iter().enumerate() {
             inputs.push(x.clone());
-            let packed = block.before_attention(x.clone(), dtype, &windows.rotary, tower.heads());
-            let attended = percept_ops::attention(packed, tower.plan(&windows, i), tower.heads());
-            x = block.after_attention(x, attended, dtype);
+            let packed = block.before_attention(x.clone(), pass);
+            let attended = percept_ops::attention(packed, tower.plan(&windows, i), pass.heads);
+            x = block.after_attention(x, attended, pass);
         }
-        let rows = tower.merge(x.clone(), dtype);
+        let rows = tower.merge(x.clone(), &windows, dtype);
         (Self { windows, patches, inputs, last: x }, Features { rows, index })
     }
 
     fn backward(mut self, policy: &Qwen25Vl, upstream: Tensor<2>, sink: &mut Sink) {
-        let (tower, dtype, heads) = (&policy.vision, policy.dtype, policy.vision.heads());
-        let [mut upstream] = sink.pull([self.last.clone()], upstream, &tower.merger(), |[x]| tower.merge(x, dtype));
+        let (tower, dtype, windows) = (&policy.vision, policy.dtype, &self.windows);
+        let pass = tower.pass(windows, dtype);
+        let [mut upstream] =
+            sink.pull([self.last.clone()], upstream, &tower.merger(), |[x]| tower.merge(x, windows, dtype));
         let embedding_learns = learns(&tower.patch_embed);
         let lowest = match embedding_learns {
             true => 0,
@@ -171,9 +176,9 @@ impl VisionTape {
                 x,
                 upstream,
                 block,
-                (tower.plan(&self.windows, i), heads),
-                |x| block.before_attention(x, dtype, &self.windows.rotary, heads),
-                |[x, attended]| block.after_attention(x, attended, dtype),
+                (tower.plan(windows, i), pass.heads),
+                |x| block.before_attention(x, pass),
+                |[x, attended]| block.after_attention(x, attended, pass),
             );
         }
         if embedding_learns {

@@ -5,7 +5,7 @@ use crate::ModelError;
 use crate::common::{Linear, Make, RmsNorm, Spec, parameters_of};
 use burn::tensor::{DType, Tensor};
 use percept_core::Parameter;
-use percept_ops::{HeadShape, LaidOut, RotaryTable, Row};
+use percept_ops::{HeadShape, LaidOut, RotaryTable, Row, RowKeys};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -30,6 +30,17 @@ pub(super) struct Block {
     down: Linear,
 }
 parameters_of!(Block: norm1, qkv, output, norm2, gate_up, down);
+
+/// How packed rows go through blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    /// Of maps and attention; what blocks add to is float32.
+    pub(super) dtype: DType,
+    pub(super) rotary: &'a Arc<RotaryTable>,
+    pub(super) heads: HeadShape,
+    /// Keys of the rows, where adapters with dropout are to draw.
+    pub(super) keys: Option<&'a Arc<RowKeys>>,
+}
 
 impl TextDecoder {
     pub(super) fn new(make: &mut Make, config: &Config) -> Result<Self, ModelError> {
@@ -77,21 +88,19 @@ impl TextDecoder {
 
     /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`.
     ///
-    /// What blocks add to is float32; maps and attention compute in `dtype`. `attend` is called with a block's number and its rotated queries, keys and values. Only their keys and values matter of rows
-    /// that are not wanted, so the last block computes nothing else for them.
+    /// `attend` is called with a block's number and its rotated queries, keys and values. Only their keys and values matter of rows that are
+    /// not wanted, so the last block computes nothing else for them.
     pub(super) fn forward(
         &self,
         mut x: Tensor<2>,
-        dtype: DType,
-        rotary: &Arc<RotaryTable>,
-        heads: HeadShape,
+        pass: Pass,
         wanted: &Arc<[Row]>,
         mut attend: impl FnMut(usize, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
         let last = self.blocks.len() - 1;
         for (i, block) in self.blocks.iter().enumerate() {
-            let attended = attend(i, block.before_attention(x.clone(), dtype, rotary, heads));
-            x = block.after_attention(x, attended, dtype, (i == last).then_some(wanted));
+            let attended = attend(i, block.before_attention(x.clone(), pass));
+            x = block.after_attention(x, attended, pass, (i == last).then_some(wanted));
         }
         self.norm.forward(x)
     }
@@ -99,14 +108,9 @@ impl TextDecoder {
 
 impl Block {
     /// Rotated queries, keys and values.
-    pub(super) fn before_attention(
-        &self,
-        x: Tensor<2>,
-        dtype: DType,
-        rotary: &Arc<RotaryTable>,
-        heads: HeadShape,
-    ) -> Tensor<2> {
-        let packed = self.qkv.forward(self.norm1.before(x, dtype));
+    pub(super) fn before_attention(&self, x: Tensor<2>, pass: Pass) -> Tensor<2> {
+        let Pass { dtype, rotary, heads, keys } = pass;
+        let packed = self.qkv.forward(self.norm1.before(x, dtype), keys);
         percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads)
     }
 
@@ -115,16 +119,20 @@ impl Block {
         &self,
         mut x: Tensor<2>,
         mut attended: Tensor<2>,
-        dtype: DType,
+        pass: Pass,
         wanted: Option<&Arc<[Row]>>,
     ) -> Tensor<2> {
+        let of_wanted;
+        let mut keys = pass.keys;
         if let Some(wanted) = wanted {
             attended = percept_ops::gather(attended, None, wanted);
             x = percept_ops::gather(x, None, wanted);
+            of_wanted = keys.map(|keys| Arc::new(keys.of(wanted)));
+            keys = of_wanted.as_ref();
         }
-        let x = self.output.add_to(x, attended);
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype)));
-        self.down.add_to(x, inner)
+        let x = self.output.add_to(x, attended, keys);
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), pass.dtype), keys));
+        self.down.add_to(x, inner, keys)
     }
 
     fn new(make: &mut Make, config: &Config, name: &str) -> Result<Self, ModelError> {

@@ -13,18 +13,18 @@ impl Qwen25Vl {
         let pictures: Vec<&PicturePatches> = pictures_of(group).iter().collect();
         let (mut features, mut index) = (None, Vec::new());
         if !pictures.is_empty() {
-            let (input, patches, own) = self.vision.arrange(&pictures, &self.device, self.dtype);
-            let (mut x, heads) = (self.vision.embed(patches), self.vision.heads());
+            let (input, patches, own) = self.vision.arrange(&pictures, &self.device, self.dtype, None);
+            let (mut x, pass) = (self.vision.embed(patches), self.vision.pass(&input, self.dtype));
             see("visual.patch_embed", plain(&x));
             for (i, block) in self.vision.blocks.iter().enumerate() {
-                let packed = block.before_attention(x.clone(), self.dtype, &input.rotary, heads);
+                let packed = block.before_attention(x.clone(), pass);
                 see(&format!("visual.blocks.{i}.attn.qkv"), plain(&packed));
-                let attended = percept_ops::attention(packed, self.vision.plan(&input, i), heads);
+                let attended = percept_ops::attention(packed, self.vision.plan(&input, i), pass.heads);
                 see(&format!("visual.blocks.{i}.attn"), plain(&attended));
-                x = block.after_attention(x, attended, self.dtype);
+                x = block.after_attention(x, attended, pass);
                 see(&format!("visual.blocks.{i}.mlp"), plain(&x));
             }
-            let rows = self.vision.merge(x, self.dtype);
+            let rows = self.vision.merge(x, &input, self.dtype);
             see("visual.merger", plain(&rows));
             (features, index) = (Some(rows), own);
         }
@@ -33,15 +33,16 @@ impl Qwen25Vl {
         let plan = Arc::new(AttentionPlan::shared_prefix(plan));
         let mut x = self.text.embed(features, &packed.rows.into());
         see("model.embed_tokens", plain(&x));
-        let (table, heads) = (Arc::new(rotary(&self.config, &packed.positions)), self.config.heads);
+        let table = Arc::new(rotary(&self.config, &packed.positions));
+        let pass = self.pass(&table, None);
         let wanted: Arc<[Row]> = packed.predictors.into();
         let last = self.text.blocks.len() - 1;
         for (i, block) in self.text.blocks.iter().enumerate() {
-            let qkv = block.before_attention(x.clone(), self.dtype, &table, heads);
+            let qkv = block.before_attention(x.clone(), pass);
             see(&format!("model.layers.{i}.self_attn.qkv_proj"), plain(&qkv));
-            let attended = percept_ops::attention(qkv, &plan, heads);
+            let attended = percept_ops::attention(qkv, &plan, pass.heads);
             see(&format!("model.layers.{i}.self_attn"), plain(&attended));
-            x = block.after_attention(x, attended, self.dtype, (i == last).then_some(&wanted));
+            x = block.after_attention(x, attended, pass, (i == last).then_some(&wanted));
             see(&format!("model.layers.{i}.mlp"), plain(&x));
         }
         see("model.norm", self.text.norm.forward(x));

@@ -3,11 +3,12 @@
 use super::config::VisionConfig;
 use super::features::KeptFeatures;
 use super::position::{patch_angles, window_order};
+use super::text::Pass;
 use crate::ModelError;
 use crate::common::{Linear, Make, Parameters, RmsNorm, parameters_of};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, PicturePatches};
-use percept_ops::{AttentionPlan, HeadShape, RotaryTable};
+use percept_ops::{AttentionPlan, RotaryTable, RowKeys, next_key};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -36,7 +37,9 @@ parameters_of!(VisionBlock: norm1, qkv, proj, norm2, gate_up, down);
 
 /// Pictures of a batch in the tower's order.
 pub(super) struct Windows {
-    pub(super) rotary: Arc<RotaryTable>,
+    rotary: Arc<RotaryTable>,
+    /// Keys of patches and of merged patches, where adapters with dropout are to draw.
+    keys: Option<[Arc<RowKeys>; 2]>,
     windows: Arc<AttentionPlan>,
     pictures: Arc<AttentionPlan>,
 }
@@ -70,12 +73,21 @@ impl VisionTower {
     }
 
     /// Features of all pictures, computed in this type, or kept from before.
-    pub(super) fn forward(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType) -> Features {
-        let Some(kept) = &self.kept else { return self.compute(pictures, device, dtype) };
+    ///
+    /// `dropout`: the key of what is dropped.
+    pub(super) fn forward(
+        &self,
+        pictures: &[&PicturePatches],
+        device: &Device,
+        dtype: DType,
+        dropout: Option<u64>,
+    ) -> Features {
+        let Some(kept) = &self.kept else { return self.compute(pictures, device, dtype, dropout) };
         let (mut rows, mut index, mut before) = (Vec::with_capacity(pictures.len()), Vec::new(), 0);
         for picture in pictures {
             let (own, mut place) = kept.of(picture, || {
-                let Features { rows, mut index } = self.compute(&[picture], device, dtype);
+                // nothing of it learns, so nothing is dropped
+                let Features { rows, mut index } = self.compute(&[picture], device, dtype, None);
                 let rows = if rows.device().is_autodiff() { rows.inner() } else { rows };
                 (rows, index.remove(0))
             });
@@ -88,20 +100,26 @@ impl VisionTower {
         Features { rows: if device.is_autodiff() { Tensor::from_inner(rows) } else { rows }, index }
     }
 
-    fn compute(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType) -> Features {
-        let (input, patches, index) = self.arrange(pictures, device, dtype);
+    fn compute(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType, dropout: Option<u64>) -> Features {
+        let (input, patches, index) = self.arrange(pictures, device, dtype, dropout);
         let mut x = self.embed(patches);
-        let heads = self.config.heads();
+        let pass = self.pass(&input, dtype);
         for (i, block) in self.blocks.iter().enumerate() {
-            let packed = block.before_attention(x.clone(), dtype, &input.rotary, heads);
-            x = block.after_attention(x, percept_ops::attention(packed, self.plan(&input, i), heads), dtype);
+            let packed = block.before_attention(x.clone(), pass);
+            x = block.after_attention(x, percept_ops::attention(packed, self.plan(&input, i), pass.heads), pass);
         }
-        Features { rows: self.merge(x, dtype), index }
+        Features { rows: self.merge(x, &input, dtype), index }
+    }
+
+    /// How patches go through the blocks.
+    pub(super) fn pass<'a>(&self, input: &'a Windows, dtype: DType) -> Pass<'a> {
+        let keys = input.keys.as_ref().map(|[patches, _]| patches);
+        Pass { dtype, rotary: &input.rotary, heads: self.config.heads(), keys }
     }
 
     /// `[patches, patch width]` to `[patches, width]`
     pub(super) fn embed(&self, patches: Tensor<2>) -> Tensor<2> {
-        percept_ops::cast(self.patch_embed.forward(patches), DType::F32)
+        percept_ops::cast(self.patch_embed.forward(patches, None), DType::F32)
     }
 
     /// What patches see in a block.
@@ -109,16 +127,13 @@ impl VisionTower {
         if self.config.full_attention_blocks.contains(&block) { &input.pictures } else { &input.windows }
     }
 
-    pub(super) fn heads(&self) -> HeadShape {
-        self.config.heads()
-    }
-
     /// Features of merged patches.
-    pub(super) fn merge(&self, x: Tensor<2>, dtype: DType) -> Tensor<2> {
+    pub(super) fn merge(&self, x: Tensor<2>, input: &Windows, dtype: DType) -> Tensor<2> {
+        let keys = input.keys.as_ref().map(|[_, merged]| merged);
         let merge = self.config.spatial_merge_size.pow(2);
         let patches = x.dims()[0];
         let merged = self.merger_norm.before(x, dtype).reshape([patches / merge, merge * self.config.hidden_size]);
-        self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged)))
+        self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged, keys)), keys)
     }
 
     /// Whether rounding its weights to this type changes nothing.
@@ -145,12 +160,14 @@ impl VisionTower {
         pictures: &[&PicturePatches],
         device: &Device,
         dtype: DType,
+        dropout: Option<u64>,
     ) -> (Windows, Tensor<2>, Vec<Vec<u32>>) {
         let (width, merge) = (self.config.patch_width(), self.config.spatial_merge_size.pow(2));
         let total: usize = pictures.iter().map(|picture| picture.rows.len()).sum();
         let mut patches = Vec::with_capacity(total);
         let mut angles = Vec::new();
         let (mut windows, mut sizes, mut index) = (Vec::new(), Vec::new(), Vec::new());
+        let mut keys = [Vec::new(), Vec::new()];
         for picture in pictures {
             let [time, height, across] = picture.grid;
             assert_eq!(picture.rows.len(), time * height * across * width, "patches of a picture {:?}", picture.grid);
@@ -158,10 +175,16 @@ impl VisionTower {
             let turned = patch_angles(picture, &self.config);
             let before = (patches.len() / width / merge) as u32;
             let mut place = vec![0u32; order.len()];
+            let own_key = dropout.map(|key| picture_key(key, picture));
             for (at, &unit) in order.iter().enumerate() {
                 patches.extend_from_slice(&picture.rows[unit * merge * width..(unit + 1) * merge * width]);
                 angles.extend(turned[unit * merge..(unit + 1) * merge].iter().flatten());
                 place[unit] = before + at as u32;
+                if let Some(key) = own_key {
+                    let merged = next_key(key, unit as u64);
+                    keys[0].extend((0..merge as u64).map(|patch| next_key(merged, patch)));
+                    keys[1].push(merged);
+                }
             }
             index.push(place);
             windows.extend(own.iter().map(|units| units * merge));
@@ -173,6 +196,7 @@ impl VisionTower {
         let patches = percept_ops::cast(Tensor::from_data(rows, device), dtype);
         let input = Windows {
             rotary: Arc::new(RotaryTable::new(&angles, half)),
+            keys: dropout.map(|_| keys.map(|keys| Arc::new(RowKeys::new(keys)))),
             windows: Arc::new(AttentionPlan::separate(&windows, false)),
             pictures: Arc::new(AttentionPlan::separate(&sizes, false)),
         };
@@ -195,19 +219,20 @@ impl VisionBlock {
     }
 
     /// Rotated queries, keys and values.
-    pub(super) fn before_attention(
-        &self,
-        x: Tensor<2>,
-        dtype: DType,
-        rotary: &Arc<RotaryTable>,
-        heads: HeadShape,
-    ) -> Tensor<2> {
-        percept_ops::rotate(self.qkv.forward(self.norm1.before(x, dtype)), rotary, 2 * heads.heads)
+    pub(super) fn before_attention(&self, x: Tensor<2>, pass: Pass) -> Tensor<2> {
+        let Pass { dtype, rotary, heads, keys } = pass;
+        percept_ops::rotate(self.qkv.forward(self.norm1.before(x, dtype), keys), rotary, 2 * heads.heads)
     }
 
-    pub(super) fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>, dtype: DType) -> Tensor<2> {
-        let x = self.proj.add_to(x, attended);
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype)));
-        self.down.add_to(x, inner)
+    pub(super) fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>, pass: Pass) -> Tensor<2> {
+        let Pass { dtype, keys, .. } = pass;
+        let x = self.proj.add_to(x, attended, keys);
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype), keys));
+        self.down.add_to(x, inner, keys)
     }
+}
+
+/// The key of what is dropped of a picture: of its numbers, since it has no name.
+fn picture_key(key: u64, picture: &PicturePatches) -> u64 {
+    picture.rows.iter().fold(key, |key, value| next_key(key, u64::from(value.to_bits())))
 }

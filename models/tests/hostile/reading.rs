@@ -64,9 +64,9 @@ fn whole() -> &'static (PathBuf, PathBuf) {
         writer.finish().expect("writes");
         let placement = Placement { kept_features: 1 << 20, ..Placement::from(&device) };
         let targets = |name: &str| name.ends_with("q_proj");
-        let lora = Lora { rank: 2, alpha: 4.0, seed: 1, targets: &targets };
+        let lora = Lora { rank: 2, alpha: 4.0, dropout: 0.1, seed: 1, targets: &targets };
         let policy = load_adapted(&base, &placement, &lora).expect("an adapted model");
-        save_adapter(&*policy, &base, &adapter, 4.0).expect("writes");
+        save_adapter(&*policy, &base, &adapter, 4.0, 0.1).expect("writes");
         (base, adapter)
     })
 }

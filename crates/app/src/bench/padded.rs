@@ -22,7 +22,7 @@ pub(super) struct Padded {
 }
 
 const REPEATS: usize = 3;
-const REQUEST: ScoreRequest = ScoreRequest { temperature: 1.0, entropy: false };
+const REQUEST: ScoreRequest = ScoreRequest { temperature: 1.0, entropy: false, dropout: None };
 
 /// The groups of the lane's last step.
 pub(super) fn scoring_groups(lane: &Lane) -> Vec<ScoringGroup> {

@@ -69,7 +69,7 @@ pub(super) fn time_all(
     let forward = flops::scoring(outline, groups).total();
     let policy = lane.policy.freeze();
     let packed = batches(scoring_groups(lane), settings.micro_tokens);
-    let request = ScoreRequest { temperature: 1.0, entropy: false };
+    let request = ScoreRequest { temperature: 1.0, entropy: false, dropout: None };
     let ms = time(REPEATS, || packed.iter().for_each(|batch| drop(policy.score(batch, request).into_data())));
     pieces.push(Piece { tokens: Some(tokens), ..Piece::new("scoring", "scoring", ms, forward) });
     drop(policy);

@@ -79,7 +79,7 @@ fn groups() -> Vec<ScoringGroup> {
     prompts().into_iter().zip([[5, 1, 9], [4, 17, 3], [2, 8, 1]]).map(group).collect()
 }
 
-const REQUEST: ScoreRequest = ScoreRequest { temperature: 0.8, entropy: true };
+const REQUEST: ScoreRequest = ScoreRequest { temperature: 0.8, entropy: true, dropout: None };
 
 type Method = fn() -> Box<dyn Objective>;
 
@@ -202,7 +202,7 @@ fn sampled(device: &Device) -> (Vec<f32>, Vec<(f32, f32)>) {
             responses: group.responses.iter().map(|response| response.tokens.clone().into()).collect(),
         })
         .collect();
-    let scored = host(policy.score(&scoring, ScoreRequest { temperature: 0.8, entropy: false }));
+    let scored = host(policy.score(&scoring, ScoreRequest { temperature: 0.8, entropy: false, dropout: None }));
     let responses = || drawn.iter().flat_map(|group| &group.responses);
     let tokens = responses().flat_map(|response| &response.tokens).map(|&token| token as f32).collect();
     (tokens, responses().flat_map(|response| response.log_probs.clone()).zip(scored).collect())

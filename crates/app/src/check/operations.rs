@@ -3,8 +3,9 @@
 use super::{EXACT, PRODUCTS, Probe};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_ops::{
-    AdamW, AttentionPlan, CachedRow, HeadShape, KeyValueCache, KlEstimator, RotaryTable, Row, adamw, attention, gather,
-    gelu, kl, linear, masked_sum, pad_rows, rms_norm, rotate, swiglu, token_log_probs,
+    AdamW, AttentionPlan, CachedRow, HeadShape, KeyValueCache, KlEstimator, RotaryTable, Row, RowKeys, adamw,
+    attention, dropout, gather, gelu, kl, linear, masked_sum, next_key, pad_rows, rms_norm, rotate, swiglu,
+    token_log_probs,
 };
 use percept_random::{Key, Purpose};
 use std::sync::Arc;
@@ -58,6 +59,10 @@ pub(super) fn probes() -> Vec<Probe> {
         Probe::new("gated unit", EXACT, |device| with_gradients(&[[41, 2 * 27]], device, |t| swiglu(t[0].clone()))),
         Probe::new("Gaussian error linear unit", EXACT, |device| {
             with_gradients(&[[33, 65]], device, |t| gelu(t[0].clone().mul_scalar(2.0)))
+        }),
+        Probe::new("dropout", EXACT, |device| {
+            let rows = Arc::new(RowKeys::new((0..33).map(|row| next_key(9, row)).collect()));
+            with_gradients(&[[33, 65]], device, |t| dropout(t[0].clone(), &rows, 5, 0.3))
         }),
         Probe::new("rotary embedding", EXACT, |device| {
             let angles: Vec<f32> = (0..33 * 4).map(|i| i as f32 * 0.37).collect();

@@ -51,7 +51,13 @@ impl Parts {
             return self.placed(resume.unwrap_or(start), placement);
         };
         let targets = |name: &str| lora.adapts(name);
-        let lora = Lora { rank: lora.rank, alpha: lora.alpha, seed: self.run.trainer.seed, targets: &targets };
+        let lora = Lora {
+            rank: lora.rank,
+            alpha: lora.alpha,
+            dropout: lora.dropout,
+            seed: self.run.trainer.seed,
+            targets: &targets,
+        };
         Ok(percept_models::load_adapted(start, &placement, &lora)?)
     }
 

@@ -63,6 +63,12 @@ pub(super) const LORA: Section = Section {
         key("rank", Kind::Whole, Toml("16"), "rank of each adapter, at least 1"),
         key("alpha", Kind::Number, Toml("32.0"), "the product is scaled by `alpha / rank`; above 0"),
         key(
+            "dropout",
+            Kind::Number,
+            Toml("0.0"),
+            "share of an adapter's inputs that it does not see while it learns, drawn anew each step; from 0 to below 1",
+        ),
+        key(
             "targets",
             Kind::Texts,
             Toml("[\"model.layers.*\"]"),
@@ -76,7 +82,10 @@ pub(super) const LORA: Section = Section {
              that name their base, and that `eval` and `sample` take as a checkpoint. Both resume exactly",
         ),
     ],
-    after: "There is no dropout: behavior and live policy would no longer be the same function.",
+    after: "With dropout the policy that learns is not the function that sampled: ratios of their probabilities differ from 1 from the first \
+            update on, and\n`rollout/logprob_gap_max` shows by how much. Sampling, validation, the reference and masked views of the policy \
+            that sampled have none. What is\ndropped depends on the seed, the step and the tokens, not on micro-batches; maps that read the \
+            same input (q, k and v; gate and up) miss the same\nnumbers of it.",
 };
 
 pub(super) const DATA: Section = Section {

@@ -17,7 +17,7 @@ pub(crate) use cache::DeviceCache;
 pub use tiles::MOST_SCORES;
 pub(crate) use tiles::Tile;
 
-use crate::{RotaryTable, Row};
+use crate::{RotaryTable, Row, RowKeys, keys};
 use burn::tensor::activation::{log_softmax, sigmoid};
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use std::sync::Arc;
@@ -72,6 +72,29 @@ pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     let gate_up = cast(gate_up, DType::F32);
     let gate = gate_up.clone().narrow(1, 0, width);
     cast(gate.clone() * sigmoid(gate) * gate_up.narrow(1, width, width), dtype)
+}
+
+/// See [`crate::dropout`].
+pub fn dropout(x: Tensor<2>, rows: &RowKeys, map: u64, rate: f64) -> Tensor<2> {
+    let ([n, width], dtype, device) = (x.dims(), x.dtype(), x.device());
+    assert_eq!(rows.len(), n, "a key for each row");
+    let ints = |values: Vec<i32>, shape: [usize; 2], device: &Device| -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    let row = rows.uploaded().get(&device, |device| ints(rows.mixed().map(|key| key as i32).collect(), [n, 1], device));
+    let column = keys::columns(map, width).map(|key| key as i32).collect();
+    let column = ints(column, [1, width], &device.without_autodiff());
+    let round = |mixed: Tensor<2, Int>, bits: i32, high: u32, low: u32| {
+        let low = mixed.clone().bitwise_and_scalar((1 << bits) - 1).mul_scalar(low as i32);
+        mixed.bitwise_right_shift_scalar(bits).mul_scalar(high as i32).bitwise_xor(low)
+    };
+    let [a, b, c, d] = keys::FACTORS;
+    let mixed = row.expand([n, width]).bitwise_xor(column.expand([n, width]));
+    let mixed = round(round(mixed, 16, a, b), 15, c, d);
+    let mixed = mixed.bitwise_right_shift_scalar(8).bitwise_and_scalar(keys::PARTS as i32 - 1);
+    let (threshold, scale) = keys::threshold(rate);
+    let kept = cast(x, DType::F32).mul_scalar(scale).mask_fill(mixed.lower_elem(threshold as i32), 0.0);
+    cast(kept, dtype)
 }
 
 /// See [`crate::gelu`].

@@ -7,6 +7,7 @@
 mod attention;
 mod bridge;
 mod decode;
+mod dropout;
 mod embedding;
 mod few;
 mod head;
@@ -21,6 +22,7 @@ mod swiglu;
 pub(crate) use attention::Attention;
 pub(crate) use bridge::{apply1, apply2, apply3, apply4};
 pub(crate) use decode::{HostCache, decode};
+pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Gather;
 pub(crate) use head::TokenLogProbs;
 pub(crate) use linear::Linear;

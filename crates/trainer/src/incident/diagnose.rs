@@ -190,7 +190,7 @@ fn scores(updater: &Updater, policy: &dyn Policy, groups: &[CollectedGroup]) -> 
 
 /// Log-probabilities by response and token.
 fn live_scores(updater: &Updater, frozen: &FrozenPolicy, group: &CollectedGroup, image: Image) -> Vec<Vec<f32>> {
-    let request = ScoreRequest { temperature: updater.temperature, entropy: false };
+    let request = ScoreRequest { temperature: updater.temperature, entropy: false, dropout: None };
     let values = host(&frozen.score(&[group.scoring(image, 0..group.group.responses.len())], request));
     let mut values = values.as_slice();
     let lengths = group.group.responses.iter().map(|response| response.tokens.len());
