@@ -118,7 +118,7 @@ fn normalization_gate_and_rotation() {
         |t| composed::swiglu(t[0].clone()),
     );
     compare("gelu", &[values(41, 27, 5).mul_scalar(5.0)], |t| gelu(t[0].clone()), |t| composed::gelu(t[0].clone()));
-    let rows = Arc::new(RowKeys::new((0..41).map(|row| next_key(9, row)).collect()));
+    let rows = Arc::new(RowKeys::new((0..41).map(|row| next_key(9, row))));
     for rate in [0.0, 0.1, 0.75] {
         compare(
             "dropout",

@@ -12,14 +12,19 @@ use burn::tensor::{Int, Tensor};
 pub(crate) const PARTS: u32 = 1 << 16;
 
 /// A key for each row of a matrix.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RowKeys {
-    keys: Vec<u64>,
-    uploaded: Uploaded<Tensor<2, Int>>,
+    /// As the mask mixes them.
+    pub(crate) keys: Vec<u32>,
+    pub(crate) uploaded: Uploaded<Tensor<2, Int>>,
 }
 
 impl RowKeys {
-    pub fn new(keys: Vec<u64>) -> Self {
+    pub fn new(keys: impl IntoIterator<Item = u64>) -> Self {
+        Self::of_shortened(keys.into_iter().map(shortened).collect())
+    }
+
+    fn of_shortened(keys: Vec<u32>) -> Self {
         Self { keys, uploaded: Uploaded::default() }
     }
 
@@ -33,20 +38,7 @@ impl RowKeys {
             Row::Table(at) => self.keys[*at as usize],
             Row::Feature(_) => panic!("a row of the matrix was expected"),
         };
-        Self::new(rows.iter().map(key).collect())
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// As the mask mixes them.
-    pub(crate) fn mixed(&self) -> impl Iterator<Item = u32> {
-        self.keys.iter().map(|&key| shortened(key))
-    }
-
-    pub(crate) fn uploaded(&self) -> &Uploaded<Tensor<2, Int>> {
-        &self.uploaded
+        Self::of_shortened(rows.iter().map(key).collect())
     }
 }
 
@@ -102,10 +94,10 @@ mod tests {
             key = next_key(key, 5);
             key
         });
-        let keys = RowKeys::new(rows.take(ROWS).collect());
+        let keys = RowKeys::new(rows.take(ROWS));
         let columns: Vec<u32> = columns(map, WIDTH).collect();
         let (threshold, _) = threshold(rate);
-        keys.mixed().flat_map(|row| columns.iter().map(move |&column| mixture(row, column) < threshold)).collect()
+        keys.keys.iter().flat_map(|&row| columns.iter().map(move |&column| mixture(row, column) < threshold)).collect()
     }
 
     /// The share of `true`, in standard deviations of independent draws from its expectation.
@@ -158,8 +150,8 @@ mod tests {
         assert_eq!(a, dropped(0.5, 1));
         assert!(surprise(a.iter().zip(&b).map(|(a, b)| a == b), 0.5) < 5.0);
         assert_ne!(next_key(1, 2), next_key(2, 1));
-        let keys = RowKeys::new(vec![1 << 40, 2 << 40, 3 << 40]);
-        assert_eq!(keys.of(&[Row::Table(2), Row::Table(0)]).keys, [3 << 40, 1 << 40]);
+        let keys = RowKeys::new([1 << 40, 2 << 40, 3 << 40]);
+        assert_eq!(keys.of(&[Row::Table(2), Row::Table(0)]).keys, [3 << 7, 1 << 7]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn probes() -> Vec<Probe> {
             with_gradients(&[[33, 65]], device, |t| gelu(t[0].clone().mul_scalar(2.0)))
         }),
         Probe::new("dropout", EXACT, |device| {
-            let rows = Arc::new(RowKeys::new((0..33).map(|row| next_key(9, row)).collect()));
+            let rows = Arc::new(RowKeys::new((0..33).map(|row| next_key(9, row))));
             with_gradients(&[[33, 65]], device, |t| dropout(t[0].clone(), &rows, 5, 0.3))
         }),
         Probe::new("rotary embedding", EXACT, |device| {

@@ -77,11 +77,12 @@ pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
 /// See [`crate::dropout`].
 pub fn dropout(x: Tensor<2>, rows: &RowKeys, map: u64, rate: f64) -> Tensor<2> {
     let ([n, width], dtype, device) = (x.dims(), x.dtype(), x.device());
-    assert_eq!(rows.len(), n, "a key for each row");
+    assert_eq!(rows.keys.len(), n, "a key for each row");
     let ints = |values: Vec<i32>, shape: [usize; 2], device: &Device| -> Tensor<2, Int> {
         Tensor::from_data(TensorData::new(values, shape), device)
     };
-    let row = rows.uploaded().get(&device, |device| ints(rows.mixed().map(|key| key as i32).collect(), [n, 1], device));
+    let row =
+        rows.uploaded.get(&device, |device| ints(rows.keys.iter().map(|&key| key as i32).collect(), [n, 1], device));
     let column = keys::columns(map, width).map(|key| key as i32).collect();
     let column = ints(column, [1, width], &device.without_autodiff());
     let round = |mixed: Tensor<2, Int>, bits: i32, high: u32, low: u32| {

@@ -19,12 +19,12 @@ const ROWS: usize = 32;
 impl Dropout {
     fn apply(&self, x: &Matrix) -> Matrix {
         let (n, width) = (x.rows, x.columns);
-        assert_eq!(self.rows.len(), n, "a key for each row");
+        assert_eq!(self.rows.keys.len(), n, "a key for each row");
         let (threshold, scale) = threshold(self.rate);
-        let (rows, columns): (Vec<u32>, Vec<u32>) = (self.rows.mixed().collect(), columns(self.map, width).collect());
+        let columns: Vec<u32> = columns(self.map, width).collect();
         let mut y = uninitialized(n * width);
         let blocks = y.par_chunks_mut(ROWS * width).zip(x.values().par_chunks(ROWS * width));
-        blocks.zip(rows.par_chunks(ROWS)).for_each(|((y, x), rows)| {
+        blocks.zip(self.rows.keys.par_chunks(ROWS)).for_each(|((y, x), rows)| {
             vectorized(
                 #[inline(always)]
                 || {
