@@ -67,24 +67,53 @@ fn block<S: Simd, const R: usize>(
     let width = S::F32_LANES;
     let mut first = 0;
     while first < n {
-        if width == LANES && first + 4 * width <= n {
-            columns::<S, R, 4>(simd, first..first + 4 * width, left, right, target, stride, add);
-            first += 4 * width;
+        first += if width == LANES && first + 4 * width <= n {
+            whole::<S, R, 4>(simd, first, left, right, target, stride, add);
+            4 * width
         } else if first + 2 * width <= n {
-            columns::<S, R, 2>(simd, first..first + 2 * width, left, right, target, stride, add);
-            first += 2 * width;
+            whole::<S, R, 2>(simd, first, left, right, target, stride, add);
+            2 * width
+        } else if first + width <= n {
+            whole::<S, R, 1>(simd, first, left, right, target, stride, add);
+            width
         } else {
-            let to = n.min(first + width);
-            columns::<S, R, 1>(simd, first..to, left, right, target, stride, add);
-            first = to;
-        }
+            rest::<S, R>(simd, first..n, left, right, target, stride, add);
+            n - first
+        };
     }
     R
 }
 
-/// `R` rows and at most `T` vectors of columns; only the last vector may be a part of one.
+/// `R` rows and `T` vectors of columns, from column `first` on.
 #[inline(always)]
-fn columns<S: Simd, const R: usize, const T: usize>(
+fn whole<S: Simd, const R: usize, const T: usize>(
+    simd: S,
+    first: usize,
+    left: [&[f32]; R],
+    right: Rows,
+    target: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
+    let place = |row: usize| row * stride + first..row * stride + first + T * S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); T]; R];
+    if add {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            sums.copy_from_slice(S::as_simd_f32s(&target[place(row)]).0);
+        }
+    }
+    let k = left[0].len();
+    let left = left.map(|row| row[..k].as_ptr());
+    // SAFETY: `product_of_few` made sure that the right matrix holds these columns of `k` rows; so much of each left row was cut.
+    sums = unsafe { accumulate(simd, left, right.values[first..].as_ptr(), right.stride, k, sums) };
+    for (row, sums) in sums.iter().enumerate() {
+        S::as_mut_simd_f32s(&mut target[place(row)]).0.copy_from_slice(sums);
+    }
+}
+
+/// `R` rows and the last columns, fewer than a vector of them.
+#[inline(always)]
+fn rest<S: Simd, const R: usize>(
     simd: S,
     columns: Range<usize>,
     left: [&[f32]; R],
@@ -93,39 +122,21 @@ fn columns<S: Simd, const R: usize, const T: usize>(
     stride: usize,
     add: bool,
 ) {
-    let width = S::F32_LANES;
-    let part = |vector: usize| columns.start + vector * width..columns.end.min(columns.start + (vector + 1) * width);
-    let k = left[0].len();
-    let mut sums = [[simd.splat_f32s(0.0); T]; R];
+    let place = |row: usize, stride: usize| row * stride + columns.start..row * stride + columns.end;
+    let mut sums = [simd.splat_f32s(0.0); R];
     if add {
-        for (row, sums) in sums.iter_mut().enumerate() {
-            for (vector, sum) in sums.iter_mut().enumerate() {
-                let part = part(vector);
-                *sum = simd.partial_load_f32s(&target[row * stride + part.start..row * stride + part.end]);
-            }
+        for (row, sum) in sums.iter_mut().enumerate() {
+            *sum = simd.partial_load_f32s(&target[place(row, stride)]);
         }
     }
-    if columns.len() == T * width {
-        let left = left.map(|row| row[..k].as_ptr());
-        // SAFETY: `product_of_few` made sure that the right matrix holds these columns of `k` rows; so much of each left row was cut.
-        sums = unsafe { accumulate(simd, left, right.values[columns.start..].as_ptr(), right.stride, k, sums) };
-    } else {
-        for i in 0..k {
-            let at = i * right.stride;
-            for vector in 0..T {
-                let part = part(vector);
-                let right = simd.partial_load_f32s(&right.values[at + part.start..at + part.end]);
-                for (sums, left) in sums.iter_mut().zip(&left) {
-                    sums[vector] = simd.mul_add_f32s(simd.splat_f32s(left[i]), right, sums[vector]);
-                }
-            }
+    for i in 0..left[0].len() {
+        let right = simd.partial_load_f32s(&right.values[place(i, right.stride)]);
+        for (sum, left) in sums.iter_mut().zip(&left) {
+            *sum = simd.mul_add_f32s(simd.splat_f32s(left[i]), right, *sum);
         }
     }
-    for (row, sums) in sums.iter().enumerate() {
-        for (vector, &sum) in sums.iter().enumerate() {
-            let part = part(vector);
-            simd.partial_store_f32s(&mut target[row * stride + part.start..row * stride + part.end], sum);
-        }
+    for (row, &sum) in sums.iter().enumerate() {
+        simd.partial_store_f32s(&mut target[place(row, stride)], sum);
     }
 }
 

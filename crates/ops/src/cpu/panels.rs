@@ -65,6 +65,7 @@ pub(crate) fn product(x: &Matrix, panels: &Matrix, outputs: usize, target: &mut 
             panel: &panels.values()[panel * inputs * WIDTH..(panel + 1) * inputs * WIDTH],
             inputs,
             sums: &mut sums[..rows * WIDTH],
+            add,
         });
         for (r, sums) in sums.chunks_exact(WIDTH).take(rows).enumerate() {
             line(row + r).copy_from_slice(&sums[..columns]);
@@ -84,8 +85,9 @@ struct Task<'a> {
     /// `[inputs, 64]`
     panel: &'a [f32],
     inputs: usize,
-    /// `[rows, 64]`: what is added to, and then the results.
+    /// `[rows, 64]`: the results, added to what stands there with `add`.
     sums: &'a mut [f32],
+    add: bool,
 }
 
 impl pulp::WithSimd for Task<'_> {
@@ -98,7 +100,7 @@ impl pulp::WithSimd for Task<'_> {
             let sizes = (rows, WIDTH, DEPTH.min(self.inputs - first));
             let left = Rows { values: &self.x[first..], stride: self.inputs };
             let right = Rows { values: &self.panel[first * WIDTH..], stride: WIDTH };
-            product_of_few(simd, sizes, left, right, self.sums, WIDTH, true);
+            product_of_few(simd, sizes, left, right, self.sums, WIDTH, self.add || first > 0);
         }
     }
 }
