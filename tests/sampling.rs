@@ -83,6 +83,7 @@ fn spec() -> SamplingSpec {
         seed: 11,
         step: 2,
         evaluation: false,
+        kept_activations: 0,
     }
 }
 

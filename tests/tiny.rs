@@ -183,7 +183,7 @@ pub(crate) fn batch(policy_device: &Device) -> Vec<CollectedGroup> {
                 (View::REFERENCE, Some(numbers(&reference, Image::Whole))),
                 (masked, has_picture.then(|| numbers(&behavior, Image::Corrupted(0)))),
             ],
-            group: Group { prompt: whole.prompt.clone(), responses },
+            group: Group { prompt: whole.prompt.clone(), responses, activations: None },
         }
     };
     scoring_groups(Image::Whole).into_iter().map(collect).collect()

@@ -227,6 +227,7 @@ fn collected(policy: &dyn Policy, id: u64, has_picture: bool, advantages: [f32; 
         group: Group {
             prompt: prompt.clone(),
             responses: tokens.iter().zip(&behavior.log_probs).map(response).collect(),
+            activations: None,
         },
         rewards: advantages.to_vec(),
         parts: Vec::new(),

@@ -165,6 +165,7 @@ pub(crate) fn greedy_decoding_is_transformers() {
             seed: 0,
             step: 0,
             evaluation: false,
+            kept_activations: 0,
         };
         let groups = InProcess::new(8).sample(&case.policy.freeze(), &case.prompts, &spec).expect("finite logits");
         for (group, row) in groups.iter().zip(ids.chunks_exact(shape[1])) {

@@ -129,7 +129,11 @@ impl Batch {
             }),
             lengths: responses.iter().map(Vec::len).collect(),
             texts: vec![String::new(); size],
-            group: Group { prompt, responses: responses.iter().map(|tokens| response(tokens.clone())).collect() },
+            group: Group {
+                prompt,
+                responses: responses.iter().map(|tokens| response(tokens.clone())).collect(),
+                activations: None,
+            },
             rewards: rewards.to_vec(),
             parts: vec![("overall".to_owned(), rewards.to_vec())],
             advantages: vec![0.0; size],

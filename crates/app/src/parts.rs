@@ -119,6 +119,7 @@ impl Parts {
             micro_tokens: trainer.micro_tokens.count().unwrap_or_else(|| smallest_micro_tokens(run)),
             micro_tokens_chosen: trainer.micro_tokens.count().is_none(),
             recompute: self.recompute(),
+            kept_activations: trainer.kept_activations_mib.saturating_mul(1 << 20),
             max_tries: trainer.max_tries,
             prompts_per_try: trainer.prompts_per_try,
             prompts_per_look: trainer.prompts_per_look,

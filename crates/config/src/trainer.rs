@@ -30,6 +30,8 @@ pub struct TrainerConfig {
     /// Whether blocks are computed again for their gradients, so that only their inputs are kept: less memory, for the time of
     /// one more forward pass. Default: `auto`, which is `on` for accelerators and 16-bit types, where a block keeps the most.
     pub recompute: Recompute,
+    /// MiB of what sampling computes that are kept for the update, which computes no forward pass then. Default: 2048; 0 keeps nothing.
+    pub kept_activations_mib: usize,
     /// Collections made to fill a step from groups that the objective admits, before the run stops. Default: 20; 0 is
     /// without limit.
     pub max_tries: usize,
@@ -72,6 +74,7 @@ impl Default for TrainerConfig {
             prompts_per_update: 128,
             micro_tokens: MicroTokens::Count(16384),
             recompute: Recompute::Auto,
+            kept_activations_mib: 2048,
             max_tries: 20,
             prompts_per_try: 128,
             prompts_per_look: 0,

@@ -12,7 +12,9 @@ mod view;
 
 pub use evidence::{Counts, Evidence, Loss, Metric, Progress, Reduction, Tally};
 pub use objective::{GroupOutcome, Objective};
-pub use policy::{DecodeRow, Decoder, FrozenPolicy, Parameter, Piece, Policy, ScoreRequest, ScoringGroup, Tape};
+pub use policy::{
+    Activations, DecodeRow, Decoder, FrozenPolicy, Parameter, Piece, Policy, ScoreRequest, ScoringGroup, Tape,
+};
 pub use sampler::{Sampler, SamplerError, SamplingSpec};
 pub use task::{Finish, Group, PicturePatches, Prompt, Response, Task};
 pub use view::{Image, Needs, Scores, View, Weights};

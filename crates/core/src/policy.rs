@@ -3,6 +3,8 @@
 use crate::task::Prompt;
 use crate::view::Image;
 use burn::tensor::{Device, Tensor};
+use std::any::Any;
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -100,6 +102,20 @@ pub trait Policy: Send + Sync {
     /// `[n, 1]`, or `[n, 2]` with entropies in the second column.
     fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2>;
 
+    /// The same for responses that this policy sampled with the weights it has now, where it may use what was computed then: one of
+    /// `activations` for each group. They serve one scoring. Without an implementation of its own, a policy computes anew.
+    ///
+    /// # Shapes
+    /// As [`Policy::score`].
+    fn score_sampled(
+        &self,
+        groups: &[ScoringGroup],
+        request: ScoreRequest,
+        _activations: &[&Activations],
+    ) -> Tensor<2> {
+        self.score(groups, request)
+    }
+
     /// The same numbers without a graph, and how their gradient is taken later: for what learns when memory is short, since only the
     /// inputs of pieces of the computation are kept, and the pieces computed again.
     ///
@@ -172,8 +188,44 @@ pub trait Decoder {
     /// `[rows, vocabulary]`
     fn step(&mut self, rows: &[DecodeRow]) -> Tensor<2>;
 
+    /// From now on keeps what it computes for [`Policy::score_sampled`], as long as that is at most so many bytes; of a decoder that can.
+    fn keep_activations(&mut self, _bytes: usize) {}
+
+    /// What was kept of a prompt and its responses, all of which are complete.
+    fn activations(&mut self, _prompt: usize) -> Option<Activations> {
+        None
+    }
+
     /// Frees a prompt's memory.
     fn forget(&mut self, prompt: usize);
+}
+
+/// What a policy computed of a group while it sampled, in a form of its own.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    kept: Arc<dyn Kept>,
+    bytes: usize,
+}
+
+trait Kept: Any + Debug + Send + Sync {}
+impl<T: Any + Debug + Send + Sync> Kept for T {}
+
+impl Activations {
+    /// `bytes`: what all that was kept in this sampling takes.
+    pub fn new(kept: impl Any + Debug + Send + Sync, bytes: usize) -> Self {
+        Self { kept: Arc::new(kept), bytes }
+    }
+
+    /// What was given, when it is of this type.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        let any: &dyn Any = &*self.kept;
+        any.downcast_ref()
+    }
+
+    /// Bytes of all that was kept in the same sampling.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// A policy without gradient: the only kind that samplers take.

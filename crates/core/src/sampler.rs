@@ -25,6 +25,8 @@ pub struct SamplingSpec {
     pub step: u64,
     /// Whether this is validation: a random stream of its own.
     pub evaluation: bool,
+    /// Most bytes of what is computed that are kept for [`crate::Policy::score_sampled`]; 0 keeps nothing.
+    pub kept_activations: usize,
 }
 
 /// What can keep a sampler from answering.

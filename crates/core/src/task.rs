@@ -1,5 +1,6 @@
 //! What is asked, and what was answered.
 
+use crate::policy::Activations;
 use std::sync::Arc;
 
 /// A picture as the model's vision tower takes it.
@@ -61,4 +62,6 @@ pub struct Response {
 pub struct Group {
     pub prompt: Arc<Prompt>,
     pub responses: Vec<Response>,
+    /// What the policy computed of them, where the sampler kept it.
+    pub activations: Option<Activations>,
 }

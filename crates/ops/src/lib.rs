@@ -54,10 +54,26 @@ fn fused(x: &Tensor<2>) -> bool {
 /// # Shapes
 /// `x` `[n, in]`, `weight` `[out, in]` (as in the checkpoint), `bias` `[1, out]`, `residual` `[n, out]`; result `[n, out]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    linear_known(x, weight, bias, residual, None)
+}
+
+/// [`linear`] whose result may have been computed before: where it is `known`, the fused kernels only take its gradient. Elsewhere it is
+/// computed.
+///
+/// # Shapes
+/// As [`linear`]'s; `known` as its result, without gradient.
+pub fn linear_known(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<2>>,
+    residual: Option<Tensor<2>>,
+    known: Option<Tensor<2>>,
+) -> Tensor<2> {
     if !fused(&x) {
         return broken::spoiled("linear", composed::linear(x, weight, bias, residual));
     }
-    let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
+    let known = cpu::Known::new(known.map(host));
+    let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some(), known };
     match (bias, residual) {
         (None, None) => cpu::apply2([x, weight], kernel),
         (Some(a), None) | (None, Some(a)) => cpu::apply3([x, weight, a], kernel),
@@ -100,7 +116,7 @@ pub fn linear_laid_out(
         let weight = weight.tensor.clone().transpose();
         return broken::spoiled("linear", composed::linear(x, weight, bias, residual));
     }
-    let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some() };
+    let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some(), known: cpu::Known::default() };
     let inputs = [Some(x), Some(weight.tensor.clone()), bias, residual].into_iter().flatten().map(host).collect();
     Tensor::from_primitive::<burn::backend::Flex>(kernel.output(inputs, Some(weight.outputs)).into_tensor())
 }
@@ -171,10 +187,24 @@ pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tens
 /// # Shapes
 /// `packed` `[n, (heads + 2 kv_heads) * width]`: queries, keys, values; result `[n, heads * width]`.
 pub fn attention(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
+    attention_known(packed, plan, shape, None)
+}
+
+/// [`attention`] whose result may have been computed before; see [`linear_known`].
+///
+/// # Shapes
+/// As [`attention`]'s; `known` as its result, without gradient.
+pub fn attention_known(
+    packed: Tensor<2>,
+    plan: &Arc<AttentionPlan>,
+    shape: HeadShape,
+    known: Option<Tensor<2>>,
+) -> Tensor<2> {
     if !fused(&packed) {
         return broken::spoiled("attention", composed::attention(packed, plan, shape));
     }
-    cpu::apply1(packed, cpu::Attention { plan: plan.clone(), shape })
+    let known = cpu::Known::new(known.map(host));
+    cpu::apply1(packed, cpu::Attention { plan: plan.clone(), shape, known })
 }
 
 /// The gradient of [`attention`] with respect to `packed`, from that of its result. Neither has a graph: what attention needs for its
@@ -212,6 +242,15 @@ pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) 
         Some(features) => cpu::apply2([table, features], kernel),
         None => cpu::apply1(table, kernel),
     }
+}
+
+/// Rows of several tensors in host memory, without gradient, put together: (tensor, row) by (tensor, row).
+///
+/// # Shapes
+/// `sources` `[_, d]`; result `[rows.len(), d]`.
+pub fn collect_rows(sources: &[Tensor<2>], rows: &[(u32, u32)]) -> Tensor<2> {
+    let sources: Vec<cpu::Matrix> = sources.iter().cloned().map(host).collect();
+    Tensor::from_primitive::<burn::backend::Flex>(cpu::collect_rows(&sources, rows).into_tensor())
 }
 
 /// Log-probability of each target under softmax(hidden head^T / temperature), and the entropy of that distribution on request.

@@ -150,6 +150,7 @@ mod tests {
             seed: 0,
             step: 0,
             evaluation: false,
+            kept_activations: 0,
         }
     }
 

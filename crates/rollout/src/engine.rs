@@ -4,7 +4,7 @@ use crate::choose::{Banned, Choice, choose};
 use crate::device_choice::{DeviceChooser, IMPOSSIBLE};
 use burn::tensor::Tensor;
 use percept_core::{
-    DecodeRow, Decoder, Finish, FrozenPolicy, Group, Prompt, Response, Sampler, SamplerError, SamplingSpec,
+    Activations, DecodeRow, Decoder, Finish, FrozenPolicy, Group, Prompt, Response, Sampler, SamplerError, SamplingSpec,
 };
 use percept_random::{Key, Purpose};
 use rayon::prelude::*;
@@ -55,6 +55,7 @@ struct Batch<'a> {
     free: Vec<usize>,
     open: HashMap<usize, Open>,
     done: Vec<Vec<Option<Response>>>,
+    activations: Vec<Option<Activations>>,
     max_prefill_tokens: usize,
 }
 
@@ -78,16 +79,20 @@ impl Sampler for InProcess {
             free: (0..rows).rev().collect(),
             open: HashMap::new(),
             done: prompts.iter().map(|_| vec![None; per_prompt]).collect(),
+            activations: vec![None; prompts.len()],
             max_prefill_tokens: self.max_prefill_tokens,
         };
+        batch.decoder.keep_activations(spec.kept_activations);
         while !batch.waiting.is_empty() || !batch.running.is_empty() {
             batch.start_waiting()?;
             batch.step()?;
         }
-        let groups = prompts.iter().zip(batch.done).map(|(prompt, responses)| Group {
-            prompt: prompt.clone(),
-            responses: responses.into_iter().map(|response| response.expect("every row was finished")).collect(),
-        });
+        let groups =
+            prompts.iter().zip(batch.done).zip(batch.activations).map(|((prompt, responses), activations)| Group {
+                prompt: prompt.clone(),
+                activations,
+                responses: responses.into_iter().map(|response| response.expect("every row was finished")).collect(),
+            });
         Ok(groups.collect())
     }
 
@@ -219,6 +224,7 @@ impl Batch<'_> {
             open.unfinished -= 1;
             if open.unfinished == 0 {
                 self.open.remove(&row.prompt);
+                self.activations[row.prompt] = self.decoder.activations(row.prompt);
                 self.decoder.forget(row.prompt);
             }
         }

@@ -29,6 +29,8 @@ pub(crate) fn apply_to_metrics(step: u64, metrics: &mut Metrics) {
 /// Poisons the batch or the policy when the environment names this step.
 pub(crate) fn apply(step: u64, groups: &mut [CollectedGroup], policy: &mut dyn Policy) {
     let Some(kind) = kind(step) else { return };
+    // what is poisoned is not what was computed while sampling
+    groups.iter_mut().for_each(|group| group.group.activations = None);
     let group = groups.last_mut().expect("a step has groups");
     match kind.as_str() {
         "collapse" => {}

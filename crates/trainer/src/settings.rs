@@ -41,6 +41,8 @@ pub struct Settings {
     pub samples_per_step: usize,
     /// Prompts of them whose pictures are written, too.
     pub pictures_per_step: usize,
+    /// Most bytes of what sampling computes that are kept for the update; 0 keeps nothing.
+    pub kept_activations: usize,
     pub rollout: RolloutSettings,
     pub validation: ValidationSettings,
     pub optimizer: OptimizerSettings,

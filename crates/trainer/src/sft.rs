@@ -184,7 +184,7 @@ fn solution_group(task: Arc<Task>) -> Result<CollectedGroup, TrainError> {
         )));
     };
     let response = Response { log_probs: vec![0.0; tokens.len()], tokens, finish: Finish::Stop };
-    let group = Group { prompt: task.prompt.clone(), responses: vec![response] };
+    let group = Group { prompt: task.prompt.clone(), responses: vec![response], activations: None };
     Ok(CollectedGroup {
         lengths: vec![group.responses[0].tokens.len()],
         task,

@@ -12,12 +12,15 @@ use crate::settings::{RolloutSettings, Settings};
 use crate::views::{fill, phase};
 use crate::{Event, Grade, Grader, TaskSource, TrainError, Watch};
 use percept_core::{
-    Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplerError, SamplingSpec, Task,
-    Weights,
+    Activations, Finish, FrozenPolicy, Group, GroupOutcome, Needs, Objective, Prompt, Sampler, SamplerError,
+    SamplingSpec, Task, Weights,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Every so many steps the update computes all of its forward pass, by which the sampler's log-probabilities are checked.
+const COMPUTED_ANEW: u64 = 16;
 
 /// Seconds by phase.
 #[derive(Clone, Default)]
@@ -80,6 +83,7 @@ impl RolloutSettings {
             seed: settings.seed,
             step,
             evaluation,
+            kept_activations: 0,
         }
     }
 }
@@ -102,6 +106,7 @@ impl Collector<'_> {
         let chunk = if filters { self.settings.prompts_per_try } else { rollout.prompts_per_step };
         let mut refill = Refill::new(rollout.prompts_per_step, self.settings.max_tries);
         let (mut sampled, mut means) = (Vec::new(), Vec::new());
+        let mut room = self.room_for_activations(step);
         let mut skipped = 0u64;
         loop {
             let tasks = phases.time("data", || next_tasks(self.source, chunk, next, &mut skipped))?;
@@ -113,7 +118,7 @@ impl Collector<'_> {
                     // the first groups that are admitted fill the step: the others of the try would be left out
                     break;
                 }
-                for group in self.sample_and_grade(behavior, tasks.to_vec(), step, phases)? {
+                for group in self.sample_and_grade(behavior, tasks.to_vec(), step, &mut room, phases)? {
                     phases.tell(Event::Sampled(&group));
                     let admitted = self.objective.admit(&outcome(&group, rollout));
                     means.push(self.filtered_mean(&group));
@@ -143,20 +148,34 @@ impl Collector<'_> {
         Ok(Batch { groups })
     }
 
+    /// Bytes of what sampling computes that may be kept for the update: it has the weights that sampled when it is the step's only one,
+    /// and nothing to compute again when it looks at whole pictures alone and keeps its graph.
+    fn room_for_activations(&self, step: u64) -> usize {
+        let settings = self.settings;
+        let only = settings.prompts_per_update >= settings.rollout.prompts_per_step;
+        let whole = self.objective.needs().views.iter().all(|view| view.weights != Weights::Live);
+        let computes_anew = settings.recompute || step.is_multiple_of(COMPUTED_ANEW);
+        if only && whole && !computes_anew { settings.kept_activations } else { 0 }
+    }
+
     fn sample_and_grade(
         &mut self,
         behavior: &FrozenPolicy,
         tasks: Vec<Arc<Task>>,
         step: u64,
+        room: &mut usize,
         phases: &mut Phases,
     ) -> Result<Vec<CollectedGroup>, TrainError> {
-        let spec = self.settings.rollout.spec(self.settings, step, false);
+        let mut spec = self.settings.rollout.spec(self.settings, step, false);
+        spec.kept_activations = *room;
         let prompts: Vec<Arc<Prompt>> = tasks.iter().map(|task| task.prompt.clone()).collect();
         let sample = |sampler: &mut &mut dyn Sampler| sampler.sample(behavior, &prompts, &spec);
         let sampler = &mut self.sampler;
         let groups =
             phases.time("rollout", || shrinking(&behavior.device(), sampler, |sampler| sampler.shrink(), sample))?;
         let groups = groups.map_err(|error| self.explain(error, behavior, &tasks, step))?;
+        let kept = groups.iter().filter_map(|group| group.activations.as_ref()).map(Activations::bytes);
+        *room = room.saturating_sub(kept.max().unwrap_or(0));
         phases.time("reward", || grade_groups(self.grader, tasks, groups))
     }
 

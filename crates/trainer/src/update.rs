@@ -7,8 +7,8 @@ use crate::optimizer::{Gradients, Optimizer};
 use crate::portion::halving;
 use burn::tensor::{Device, Tensor, TensorData};
 use percept_core::{
-    Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores, ScoringGroup,
-    Tally, Tape, View, Weights,
+    Activations, Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores,
+    ScoringGroup, Tally, Tape, View, Weights,
 };
 use percept_ops::pad_rows;
 use std::ops::Range;
@@ -91,7 +91,8 @@ impl Updater<'_> {
             report.updates += 1;
             let first = report.updates == 1;
             let part = |micro_tokens: usize| {
-                let (gradients, numbers, tokens) = Self { micro_tokens, ..*self }.gradients(policy, mini_batch);
+                let updater = Self { micro_tokens, ..*self };
+                let (gradients, numbers, tokens) = updater.gradients_of(policy, mini_batch, first);
                 let read = numbers.read(&gradients, first);
                 (gradients, tokens, read)
             };
@@ -135,6 +136,16 @@ impl Updater<'_> {
 
     /// The mini-batch's gradient before clipping, and its numbers, still on the device.
     pub fn gradients(&self, policy: &dyn Policy, groups: &[CollectedGroup]) -> (Gradients, Numbers, usize) {
+        self.gradients_of(policy, groups, false)
+    }
+
+    /// The same; `sampled`: by the policy as it is, so that what it computed then may be used.
+    fn gradients_of(
+        &self,
+        policy: &dyn Policy,
+        groups: &[CollectedGroup],
+        sampled: bool,
+    ) -> (Gradients, Numbers, usize) {
         let mini_batch = sum_tallies(groups.iter().map(|group| group.tally(0..group.group.responses.len())));
         // without variance, and without a term that needs none, a group has no gradient: it is only looked at
         let idle = |group: &&CollectedGroup| {
@@ -155,6 +166,7 @@ impl Updater<'_> {
                 tokens += rows.tokens;
                 let counts = Counts { mini_batch, micro_batch: rows, num_micro_batches };
                 let mut live = Live::new(policy, learns && self.recompute);
+                live.sampled = sampled;
                 let evidence = self.evidence(&mut live, &groups, &slices, counts);
                 let gap = gap(&evidence);
                 let Loss { value, metrics } = self.objective.loss(&evidence);
@@ -181,13 +193,17 @@ impl Updater<'_> {
         let shows = |image: Image, group: usize| image == Image::Whole || groups[group].has_picture();
         let mut scoring = Vec::new();
         let mut lengths = Vec::new();
+        let mut activations = Vec::new();
         for &image in images {
             let shown = slices.iter().filter(|slice| shows(image, slice.group));
+            let kept = |slice: &Slice| groups[slice.group].group.activations.as_ref().filter(|_| image == Image::Whole);
+            activations.extend(shown.clone().map(kept));
             scoring.extend(shown.map(|slice| groups[slice.group].scoring(image, slice.responses.clone())));
             lengths.push(rows.lengths(|group| shows(image, group)));
         }
         let request = ScoreRequest { temperature: self.temperature, entropy, dropout: Some(self.progress.step) };
-        let packed = scorer.score(&scoring, request);
+        let activations: Option<Vec<&Activations>> = activations.into_iter().collect();
+        let packed = scorer.score_sampled(&scoring, request, &activations.unwrap_or_default());
         let mut first = 0;
         let scores = lengths.into_iter().map(|lengths| {
             let count: usize = lengths.iter().sum();
@@ -276,13 +292,28 @@ const GAP_KL: &str = "rollout/logprob_gap_kl";
 pub(crate) struct Live<'a> {
     policy: &'a dyn Policy,
     recompute: bool,
+    /// Whether the policy is the one that sampled.
+    sampled: bool,
     /// The scores, as beginnings of the loss's graph, and how it goes on below them.
     tapes: Vec<(Tensor<2>, Box<dyn Tape + 'a>)>,
 }
 
 impl<'a> Live<'a> {
     pub(crate) fn new(policy: &'a dyn Policy, recompute: bool) -> Self {
-        Self { policy, recompute, tapes: Vec::new() }
+        Self { policy, recompute, sampled: false, tapes: Vec::new() }
+    }
+
+    /// `activations`: of each group, or nothing.
+    fn score_sampled(
+        &mut self,
+        groups: &[ScoringGroup],
+        request: ScoreRequest,
+        activations: &[&Activations],
+    ) -> Tensor<2> {
+        if self.sampled && !self.recompute && !activations.is_empty() {
+            return self.policy.score_sampled(groups, request, activations);
+        }
+        self.score(groups, request)
     }
 
     pub(crate) fn score(&mut self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {

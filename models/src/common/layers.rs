@@ -8,6 +8,38 @@ use percept_core::Parameter;
 use percept_ops::{LaidOut, RowKeys};
 use std::sync::Arc;
 
+/// What goes through maps along with their rows.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Along<'a> {
+    /// Keys of the rows, where adapters with dropout are to draw.
+    pub(crate) keys: Option<&'a Arc<RowKeys>>,
+    /// Where results are taken down, or read that were computed before.
+    pub(crate) book: Option<&'a dyn Book>,
+}
+
+/// The results of maps and of attention, in the order of a pass.
+pub(crate) trait Book {
+    /// The next result, where it was computed before; without gradient.
+    fn known(&self) -> Option<Tensor<2>>;
+
+    /// The next result.
+    fn computed(&self, result: &Tensor<2>);
+}
+
+impl<'a> Along<'a> {
+    pub(crate) fn keys(keys: Option<&'a Arc<RowKeys>>) -> Self {
+        Self { keys, book: None }
+    }
+
+    /// The next result, and `compute` given it where it was computed before.
+    pub(crate) fn result(self, compute: impl FnOnce(Option<Tensor<2>>) -> Tensor<2>) -> Tensor<2> {
+        let Some(book) = self.book else { return compute(None) };
+        let result = compute(book.known());
+        book.computed(&result);
+        result
+    }
+}
+
 /// `x W^T (+ b)`. Maps that are applied to the same input stand in one matrix, one below the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
@@ -54,26 +86,27 @@ impl Linear {
         Ok(Self { weight, bias: None, adapter: None, laid_out: None })
     }
 
-    /// `rows`: keys of the rows of `x`, where an adapter with dropout is to draw.
-    pub(crate) fn forward(&self, x: Tensor<2>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
-        self.map(x, None, rows)
+    pub(crate) fn forward(&self, x: Tensor<2>, along: Along) -> Tensor<2> {
+        self.map(x, None, along)
     }
 
     /// The map added to `residual`, in the residual's type.
-    pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
-        self.map(x, Some(residual), rows)
+    pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>, along: Along) -> Tensor<2> {
+        self.map(x, Some(residual), along)
     }
 
-    fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>, rows: Option<&Arc<RowKeys>>) -> Tensor<2> {
+    fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>, along: Along) -> Tensor<2> {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        if let Some(weight) = &self.laid_out {
-            return percept_ops::linear_laid_out(x, weight, bias, residual);
-        }
-        let weight = self.weight.value.clone();
-        match &self.adapter {
-            Some(adapter) => adapter.add(x.clone(), percept_ops::linear(x, weight, bias, residual), rows),
-            None => percept_ops::linear(x, weight, bias, residual),
-        }
+        along.result(|known| {
+            if let Some(weight) = &self.laid_out {
+                return percept_ops::linear_laid_out(x, weight, bias, residual);
+            }
+            let weight = self.weight.value.clone();
+            match &self.adapter {
+                Some(adapter) => adapter.add(x.clone(), percept_ops::linear(x, weight, bias, residual), along.keys),
+                None => percept_ops::linear_known(x, weight, bias, residual, known),
+            }
+        })
     }
 
     /// Gives the maps that are targets an adapter; `number`: this matrix's among all.

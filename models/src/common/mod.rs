@@ -5,7 +5,7 @@ mod lora;
 mod parameters;
 mod pull;
 
-pub(crate) use layers::{Linear, RmsNorm};
+pub(crate) use layers::{Along, Book, Linear, RmsNorm};
 pub use lora::Lora;
 pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{

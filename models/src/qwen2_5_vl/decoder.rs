@@ -1,10 +1,12 @@
 //! Token-by-token decoding with a cache.
 
+use super::activations::{Keeper, Written};
 use super::policy::Qwen25Vl;
 use super::position::rotary;
 use super::text::TextDecoder;
-use burn::tensor::Tensor;
-use percept_core::{DecodeRow, Decoder, PicturePatches, Policy, Prompt};
+use crate::common::Book;
+use burn::tensor::{DType, Tensor};
+use percept_core::{Activations, DecodeRow, Decoder, PicturePatches, Policy, Prompt};
 use percept_ops::{AttentionPlan, CachedRow, KeyValueCache, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub(super) struct CachedDecoder<'a> {
     cache: KeyValueCache,
     /// The position of a prompt's first response token.
     next: HashMap<usize, u32>,
+    /// Keeps what is computed, where that was asked for.
+    keeper: Option<Keeper>,
 }
 
 impl<'a> CachedDecoder<'a> {
@@ -31,7 +35,7 @@ impl<'a> CachedDecoder<'a> {
         if weights <= PREPARED_WEIGHTS {
             text.prepare();
         }
-        Self { policy, text, cache, next: HashMap::new() }
+        Self { policy, text, cache, next: HashMap::new(), keeper: None }
     }
 }
 
@@ -39,7 +43,9 @@ impl Decoder for CachedDecoder<'_> {
     fn prefill(&mut self, prompts: &[(usize, &Prompt)]) -> Tensor<2> {
         let policy = self.policy;
         let pictures: Vec<&PicturePatches> = prompts.iter().flat_map(|(_, prompt)| &prompt.pictures).collect();
-        let features = policy.features(&pictures, None);
+        let books = self.keeper.as_ref().map(|_| [Written::default(), Written::default()]);
+        let [of_vision, of_text] = [0, 1].map(|part| books.as_ref().map(|books| &books[part] as &dyn Book));
+        let features = policy.features(&pictures, None, of_vision);
         let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
         let mut index = index.iter();
         let (mut rows, mut positions, mut lengths, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -53,8 +59,9 @@ impl Decoder for CachedDecoder<'_> {
         }
         let plan = Arc::new(AttentionPlan::separate(&lengths, true));
         let x = self.text.embed(features.map(|f| f.rows), &rows.into());
-        let (table, heads) = (Arc::new(rotary(&policy.config, &positions)), policy.config.heads);
-        let pass = policy.pass(&table, None);
+        let table = Arc::new(rotary(&policy.config, &positions));
+        let mut pass = policy.pass(&table, None);
+        pass.along.book = of_text;
         let cache = &mut self.cache;
         let hidden = self.text.forward(x, pass, &last.into(), |layer, packed| {
             let mut from = 0;
@@ -62,8 +69,14 @@ impl Decoder for CachedDecoder<'_> {
                 cache.insert(layer, *name, packed.clone().narrow(0, from, *length));
                 from += length;
             }
-            percept_ops::attention(packed, &plan, heads)
+            pass.attention(packed, &plan)
         });
+        if let (Some(keeper), Some([vision, text])) = (&mut self.keeper, books) {
+            let patches = |prompt: &Prompt| prompt.pictures.iter().map(|own| own.grid.iter().product::<usize>()).sum();
+            let counts =
+                prompts.iter().zip(&lengths).map(|((name, prompt), tokens)| (*name, [patches(prompt), *tokens]));
+            keeper.prompts(vision.results(), text.results(), counts);
+        }
         self.text.logits(hidden)
     }
 
@@ -78,9 +91,27 @@ impl Decoder for CachedDecoder<'_> {
         let x = self.text.embed(None, &tokens);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
-        let pass = policy.pass(&table, None);
-        let hidden = self.text.forward(x, pass, &all, |layer, packed| cache.attend(layer, packed, &cached));
+        let book = self.keeper.as_ref().map(|_| Written::default());
+        let mut pass = policy.pass(&table, None);
+        pass.along.book = book.as_ref().map(|book| book as &dyn Book);
+        let hidden = self
+            .text
+            .forward(x, pass, &all, |layer, packed| pass.along.result(|_| cache.attend(layer, packed, &cached)));
+        if let (Some(keeper), Some(book)) = (&mut self.keeper, book) {
+            keeper.step(book.results(), rows);
+        }
         self.text.logits(hidden)
+    }
+
+    fn keep_activations(&mut self, bytes: usize) {
+        let policy = self.policy;
+        // with adapters, what learns is not in the maps' results
+        let keeps = percept_ops::is_fused(&policy.device) && policy.dtype == DType::F32 && !policy.has_adapters();
+        self.keeper = (keeps && bytes > 0).then(|| Keeper::new(bytes));
+    }
+
+    fn activations(&mut self, prompt: usize) -> Option<Activations> {
+        self.keeper.as_mut()?.take(prompt)
     }
 
     fn forget(&mut self, prompt: usize) {

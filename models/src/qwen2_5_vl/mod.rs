@@ -2,6 +2,7 @@
 //!
 //! Reference: transformers 5.23.0, `models/qwen2_5_vl/modeling_qwen2_5_vl.py`.
 
+mod activations;
 mod config;
 mod decoder;
 mod features;

@@ -1,5 +1,6 @@
 //! The family as a policy: loading, group-shaped scoring.
 
+use super::activations::Reading;
 use super::config::Config;
 use super::decoder::CachedDecoder;
 use super::features::KeptFeatures;
@@ -9,11 +10,13 @@ use super::text::{Pass, TextDecoder};
 use super::vision::{Features, VisionTower};
 use crate::ModelError;
 use crate::common::{
-    Freeze, Linear, Lora, Make, Parameters, Placement, from_checkpoint, learns, parameters_of, random_parameter,
+    Along, Book, Freeze, Linear, Lora, Make, Parameters, Placement, from_checkpoint, learns, parameters_of,
+    random_parameter,
 };
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
-    Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup, Tape,
+    Activations, Decoder, FrozenPolicy, Image, Parameter, PicturePatches, Policy, Prompt, ScoreRequest, ScoringGroup,
+    Tape,
 };
 use percept_ops::{AttentionPlan, RotaryTable, Row, RowKeys, next_key};
 use percept_random::{Key, Purpose};
@@ -139,18 +142,23 @@ impl Qwen25Vl {
 
     /// Features of pictures, each in raster order: `[merged patches, hidden]`.
     pub fn image_features(&self, pictures: &[&PicturePatches]) -> Tensor<2> {
-        let Features { rows, index } = self.vision.forward(pictures, &self.device, self.dtype, None);
+        let Features { rows, index } = self.vision.forward(pictures, &self.device, self.dtype, None, None);
         let order: Arc<[Row]> = index.into_iter().flatten().map(Row::Table).collect();
         percept_ops::cast(percept_ops::gather(rows, None, &order), DType::F32)
     }
 
-    pub(super) fn features(&self, pictures: &[&PicturePatches], dropout: Option<u64>) -> Option<Features> {
-        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device, self.dtype, dropout))
+    pub(super) fn features(
+        &self,
+        pictures: &[&PicturePatches],
+        dropout: Option<u64>,
+        book: Option<&dyn Book>,
+    ) -> Option<Features> {
+        (!pictures.is_empty()).then(|| self.vision.forward(pictures, &self.device, self.dtype, dropout, book))
     }
 
     /// How packed tokens go through the decoder's blocks.
     pub(super) fn pass<'a>(&self, rotary: &'a Arc<RotaryTable>, keys: Option<&'a Arc<RowKeys>>) -> Pass<'a> {
-        Pass { dtype: self.dtype, rotary, heads: self.config.heads, keys }
+        Pass { dtype: self.dtype, rotary, heads: self.config.heads, along: Along::keys(keys) }
     }
 
     /// The key of what is dropped in a scoring, if anything is.
@@ -212,10 +220,33 @@ impl Qwen25Vl {
         packed
     }
 
+    /// See [`Policy::score`]; `books`: of the vision tower, and of the decoder.
+    fn score_by(&self, groups: &[ScoringGroup], request: ScoreRequest, books: [Option<&dyn Book>; 2]) -> Tensor<2> {
+        let pictures: Vec<&PicturePatches> = groups.iter().flat_map(pictures_of).collect();
+        let dropout = self.dropout_key(request);
+        let features = self.features(&pictures, dropout, books[0]);
+        let index = features.as_ref().map_or(&[][..], |features| &features.index);
+        let packed = self.pack(groups, index);
+        let plan = packed.groups.iter().map(|(prompt, responses)| (*prompt, responses.as_slice()));
+        let plan = Arc::new(AttentionPlan::shared_prefix(plan));
+        let x = self.text.embed(features.map(|f| f.rows), &packed.rows.into());
+        let table = Arc::new(rotary(&self.config, &packed.positions));
+        let keys = dropout.map(|key| Arc::new(packed_keys(key, groups)));
+        let mut pass = self.pass(&table, keys.as_ref());
+        pass.along.book = books[1];
+        let hidden = self.text.forward(x, pass, &packed.predictors.into(), |_, packed| pass.attention(packed, &plan));
+        let targets = packed.targets.into();
+        percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
+    }
+
+    pub(super) fn has_adapters(&self) -> bool {
+        self.parameters().iter().any(|parameter| parameter.is_adapter())
+    }
+
     /// Logits at every position of one prompt, `[tokens, vocabulary]`: for comparisons with other implementations.
     pub fn prompt_logits(&self, prompt: &Prompt) -> Tensor<2> {
         let pictures: Vec<&PicturePatches> = prompt.pictures.iter().collect();
-        let features = self.features(&pictures, None);
+        let features = self.features(&pictures, None, None);
         let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
         let (rows, positions, _) = self.prompt_rows(prompt, &mut index.iter());
         let plan = Arc::new(AttentionPlan::separate(&[rows.len()], true));
@@ -279,7 +310,7 @@ impl Policy for Qwen25Vl {
     }
 
     fn without_adapters(&self) -> Option<FrozenPolicy> {
-        self.parameters().iter().any(|parameter| parameter.is_adapter()).then(|| {
+        self.has_adapters().then(|| {
             let mut base = self.clone();
             let mut linears = Vec::new();
             base.linears_mut(&mut linears);
@@ -303,21 +334,12 @@ impl Policy for Qwen25Vl {
     }
 
     fn score(&self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {
-        let pictures: Vec<&PicturePatches> = groups.iter().flat_map(pictures_of).collect();
-        let dropout = self.dropout_key(request);
-        let features = self.features(&pictures, dropout);
-        let index = features.as_ref().map_or(&[][..], |features| &features.index);
-        let packed = self.pack(groups, index);
-        let plan = packed.groups.iter().map(|(prompt, responses)| (*prompt, responses.as_slice()));
-        let plan = Arc::new(AttentionPlan::shared_prefix(plan));
-        let x = self.text.embed(features.map(|f| f.rows), &packed.rows.into());
-        let table = Arc::new(rotary(&self.config, &packed.positions));
-        let keys = dropout.map(|key| Arc::new(packed_keys(key, groups)));
-        let pass = self.pass(&table, keys.as_ref());
-        let wanted = packed.predictors.into();
-        let hidden = self.text.forward(x, pass, &wanted, |_, packed| percept_ops::attention(packed, &plan, pass.heads));
-        let targets = packed.targets.into();
-        percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
+        self.score_by(groups, request, [None, None])
+    }
+
+    fn score_sampled(&self, groups: &[ScoringGroup], request: ScoreRequest, activations: &[&Activations]) -> Tensor<2> {
+        let books = Reading::of(self, groups, activations).unwrap_or_default();
+        self.score_by(groups, request, books.each_ref().map(|book| book.as_ref().map(|book| book as &dyn Book)))
     }
 
     fn score_recomputed(&self, groups: &[ScoringGroup], request: ScoreRequest) -> (Tensor<2>, Box<dyn Tape + '_>) {

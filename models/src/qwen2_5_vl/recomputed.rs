@@ -59,7 +59,7 @@ impl<'a> Recomputed<'a> {
                 let (tape, features) = VisionTape::forward(&plain, &pictures, dropout);
                 (Some(tape), Some(features))
             }
-            false => (None, plain.features(&pictures, dropout)),
+            false => (None, plain.features(&pictures, dropout, None)),
         };
         let keys = dropout.map(|key| Arc::new(packed_keys(key, groups)));
         let (features, index) = features.map_or((None, Vec::new()), |Features { rows, index }| (Some(rows), index));
@@ -148,7 +148,7 @@ impl VisionTape {
         let (tower, dtype) = (&plain.vision, plain.dtype);
         let (windows, patches, index) = tower.arrange(pictures, &plain.device, dtype, dropout);
         let pass = tower.pass(&windows, dtype);
-        let mut x = tower.embed(patches.clone());
+        let mut x = tower.embed(patches.clone(), None);
         let mut inputs = Vec::with_capacity(tower.blocks.len());
         for (i, block) in tower.blocks.iter().enumerate() {
             inputs.push(x.clone());
@@ -156,7 +156,7 @@ impl VisionTape {
             let attended = percept_ops::attention(packed, tower.plan(&windows, i), pass.heads);
             x = block.after_attention(x, attended, pass);
         }
-        let rows = tower.merge(x.clone(), &windows, dtype);
+        let rows = tower.merge(x.clone(), &windows, dtype, None);
         (Self { windows, patches, inputs, last: x }, Features { rows, index })
     }
 
@@ -164,7 +164,7 @@ impl VisionTape {
         let (tower, dtype, windows) = (&policy.vision, policy.dtype, &self.windows);
         let pass = tower.pass(windows, dtype);
         let [mut upstream] =
-            sink.pull([self.last.clone()], upstream, &tower.merger(), |[x]| tower.merge(x, windows, dtype));
+            sink.pull([self.last.clone()], upstream, &tower.merger(), |[x]| tower.merge(x, windows, dtype, None));
         let embedding_learns = learns(&tower.patch_embed);
         let lowest = match embedding_learns {
             true => 0,
@@ -183,7 +183,7 @@ impl VisionTape {
         }
         if embedding_learns {
             let patches = Tensor::from_inner(self.patches);
-            sink.pull([], upstream, &[&tower.patch_embed], |[]| tower.embed(patches));
+            sink.pull([], upstream, &[&tower.patch_embed], |[]| tower.embed(patches, None));
         }
     }
 }

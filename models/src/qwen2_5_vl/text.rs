@@ -2,10 +2,10 @@
 
 use super::config::Config;
 use crate::ModelError;
-use crate::common::{Linear, Make, RmsNorm, Spec, parameters_of};
+use crate::common::{Along, Linear, Make, RmsNorm, Spec, parameters_of};
 use burn::tensor::{DType, Tensor};
 use percept_core::Parameter;
-use percept_ops::{HeadShape, LaidOut, RotaryTable, Row, RowKeys};
+use percept_ops::{AttentionPlan, HeadShape, LaidOut, RotaryTable, Row};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -38,8 +38,14 @@ pub(super) struct Pass<'a> {
     pub(super) dtype: DType,
     pub(super) rotary: &'a Arc<RotaryTable>,
     pub(super) heads: HeadShape,
-    /// Keys of the rows, where adapters with dropout are to draw.
-    pub(super) keys: Option<&'a Arc<RowKeys>>,
+    pub(super) along: Along<'a>,
+}
+
+impl Pass<'_> {
+    /// The next result of attention; `compute` is given it where it was computed before.
+    pub(super) fn attention(self, packed: Tensor<2>, plan: &Arc<AttentionPlan>) -> Tensor<2> {
+        self.along.result(|known| percept_ops::attention_known(packed, plan, self.heads, known))
+    }
 }
 
 impl TextDecoder {
@@ -109,8 +115,8 @@ impl TextDecoder {
 impl Block {
     /// Rotated queries, keys and values.
     pub(super) fn before_attention(&self, x: Tensor<2>, pass: Pass) -> Tensor<2> {
-        let Pass { dtype, rotary, heads, keys } = pass;
-        let packed = self.qkv.forward(self.norm1.before(x, dtype), keys);
+        let Pass { dtype, rotary, heads, along } = pass;
+        let packed = self.qkv.forward(self.norm1.before(x, dtype), along);
         percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads)
     }
 
@@ -123,16 +129,16 @@ impl Block {
         wanted: Option<&Arc<[Row]>>,
     ) -> Tensor<2> {
         let of_wanted;
-        let mut keys = pass.keys;
+        let mut along = pass.along;
         if let Some(wanted) = wanted {
             attended = percept_ops::gather(attended, None, wanted);
             x = percept_ops::gather(x, None, wanted);
-            of_wanted = keys.map(|keys| Arc::new(keys.of(wanted)));
-            keys = of_wanted.as_ref();
+            of_wanted = along.keys.map(|keys| Arc::new(keys.of(wanted)));
+            along.keys = of_wanted.as_ref();
         }
-        let x = self.output.add_to(x, attended, keys);
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), pass.dtype), keys));
-        self.down.add_to(x, inner, keys)
+        let x = self.output.add_to(x, attended, along);
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), pass.dtype), along));
+        self.down.add_to(x, inner, along)
     }
 
     fn new(make: &mut Make, config: &Config, name: &str) -> Result<Self, ModelError> {

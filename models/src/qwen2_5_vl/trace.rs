@@ -14,7 +14,7 @@ impl Qwen25Vl {
         let (mut features, mut index) = (None, Vec::new());
         if !pictures.is_empty() {
             let (input, patches, own) = self.vision.arrange(&pictures, &self.device, self.dtype, None);
-            let (mut x, pass) = (self.vision.embed(patches), self.vision.pass(&input, self.dtype));
+            let (mut x, pass) = (self.vision.embed(patches, None), self.vision.pass(&input, self.dtype));
             see("visual.patch_embed", plain(&x));
             for (i, block) in self.vision.blocks.iter().enumerate() {
                 let packed = block.before_attention(x.clone(), pass);
@@ -24,7 +24,7 @@ impl Qwen25Vl {
                 x = block.after_attention(x, attended, pass);
                 see(&format!("visual.blocks.{i}.mlp"), plain(&x));
             }
-            let rows = self.vision.merge(x, &input, self.dtype);
+            let rows = self.vision.merge(x, &input, self.dtype, None);
             see("visual.merger", plain(&rows));
             (features, index) = (Some(rows), own);
         }

@@ -5,7 +5,7 @@ use super::features::KeptFeatures;
 use super::position::{patch_angles, window_order};
 use super::text::Pass;
 use crate::ModelError;
-use crate::common::{Linear, Make, Parameters, RmsNorm, parameters_of};
+use crate::common::{Along, Book, Linear, Make, Parameters, RmsNorm, parameters_of};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, PicturePatches};
 use percept_ops::{AttentionPlan, RotaryTable, RowKeys, next_key};
@@ -74,20 +74,21 @@ impl VisionTower {
 
     /// Features of all pictures, computed in this type, or kept from before.
     ///
-    /// `dropout`: the key of what is dropped.
+    /// `dropout`: the key of what is dropped. `book`: of what is computed, unless features are kept.
     pub(super) fn forward(
         &self,
         pictures: &[&PicturePatches],
         device: &Device,
         dtype: DType,
         dropout: Option<u64>,
+        book: Option<&dyn Book>,
     ) -> Features {
-        let Some(kept) = &self.kept else { return self.compute(pictures, device, dtype, dropout) };
+        let Some(kept) = &self.kept else { return self.compute(pictures, device, dtype, dropout, book) };
         let (mut rows, mut index, mut before) = (Vec::with_capacity(pictures.len()), Vec::new(), 0);
         for picture in pictures {
             let (own, mut place) = kept.of(picture, || {
                 // nothing of it learns, so nothing is dropped
-                let Features { rows, mut index } = self.compute(&[picture], device, dtype, None);
+                let Features { rows, mut index } = self.compute(&[picture], device, dtype, None, None);
                 let rows = if rows.device().is_autodiff() { rows.inner() } else { rows };
                 (rows, index.remove(0))
             });
@@ -100,26 +101,34 @@ impl VisionTower {
         Features { rows: if device.is_autodiff() { Tensor::from_inner(rows) } else { rows }, index }
     }
 
-    fn compute(&self, pictures: &[&PicturePatches], device: &Device, dtype: DType, dropout: Option<u64>) -> Features {
+    fn compute(
+        &self,
+        pictures: &[&PicturePatches],
+        device: &Device,
+        dtype: DType,
+        dropout: Option<u64>,
+        book: Option<&dyn Book>,
+    ) -> Features {
         let (input, patches, index) = self.arrange(pictures, device, dtype, dropout);
-        let mut x = self.embed(patches);
-        let pass = self.pass(&input, dtype);
+        let mut x = self.embed(patches, book);
+        let mut pass = self.pass(&input, dtype);
+        pass.along.book = book;
         for (i, block) in self.blocks.iter().enumerate() {
             let packed = block.before_attention(x.clone(), pass);
-            x = block.after_attention(x, percept_ops::attention(packed, self.plan(&input, i), pass.heads), pass);
+            x = block.after_attention(x, pass.attention(packed, self.plan(&input, i)), pass);
         }
-        Features { rows: self.merge(x, &input, dtype), index }
+        Features { rows: self.merge(x, &input, dtype, book), index }
     }
 
     /// How patches go through the blocks.
     pub(super) fn pass<'a>(&self, input: &'a Windows, dtype: DType) -> Pass<'a> {
-        let keys = input.keys.as_ref().map(|[patches, _]| patches);
-        Pass { dtype, rotary: &input.rotary, heads: self.config.heads(), keys }
+        let along = Along::keys(input.keys.as_ref().map(|[patches, _]| patches));
+        Pass { dtype, rotary: &input.rotary, heads: self.config.heads(), along }
     }
 
     /// `[patches, patch width]` to `[patches, width]`
-    pub(super) fn embed(&self, patches: Tensor<2>) -> Tensor<2> {
-        percept_ops::cast(self.patch_embed.forward(patches, None), DType::F32)
+    pub(super) fn embed(&self, patches: Tensor<2>, book: Option<&dyn Book>) -> Tensor<2> {
+        percept_ops::cast(self.patch_embed.forward(patches, Along { keys: None, book }), DType::F32)
     }
 
     /// What patches see in a block.
@@ -128,12 +137,12 @@ impl VisionTower {
     }
 
     /// Features of merged patches.
-    pub(super) fn merge(&self, x: Tensor<2>, input: &Windows, dtype: DType) -> Tensor<2> {
-        let keys = input.keys.as_ref().map(|[_, merged]| merged);
+    pub(super) fn merge(&self, x: Tensor<2>, input: &Windows, dtype: DType, book: Option<&dyn Book>) -> Tensor<2> {
+        let along = Along { keys: input.keys.as_ref().map(|[_, merged]| merged), book };
         let merge = self.config.spatial_merge_size.pow(2);
         let patches = x.dims()[0];
         let merged = self.merger_norm.before(x, dtype).reshape([patches / merge, merge * self.config.hidden_size]);
-        self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged, keys)), keys)
+        self.merger_out.forward(percept_ops::gelu(self.merger_in.forward(merged, along)), along)
     }
 
     /// Whether rounding its weights to this type changes nothing.
@@ -220,15 +229,15 @@ impl VisionBlock {
 
     /// Rotated queries, keys and values.
     pub(super) fn before_attention(&self, x: Tensor<2>, pass: Pass) -> Tensor<2> {
-        let Pass { dtype, rotary, heads, keys } = pass;
-        percept_ops::rotate(self.qkv.forward(self.norm1.before(x, dtype), keys), rotary, 2 * heads.heads)
+        let Pass { dtype, rotary, heads, along } = pass;
+        percept_ops::rotate(self.qkv.forward(self.norm1.before(x, dtype), along), rotary, 2 * heads.heads)
     }
 
     pub(super) fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>, pass: Pass) -> Tensor<2> {
-        let Pass { dtype, keys, .. } = pass;
-        let x = self.proj.add_to(x, attended, keys);
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype), keys));
-        self.down.add_to(x, inner, keys)
+        let Pass { dtype, along, .. } = pass;
+        let x = self.proj.add_to(x, attended, along);
+        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype), along));
+        self.down.add_to(x, inner, along)
     }
 }
 

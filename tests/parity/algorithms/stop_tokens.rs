@@ -122,6 +122,7 @@ fn a_response_ends_with_its_first_stop_token() {
             seed: 0,
             step: 0,
             evaluation: false,
+            kept_activations: 0,
         };
         // fewer places than rows: waiting rows must not get the wrong mask either
         let groups = InProcess::new(2).sample(&policy, &prompts, &spec).expect("responses");

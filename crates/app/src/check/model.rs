@@ -191,6 +191,7 @@ fn sampled(device: &Device) -> (Vec<f32>, Vec<(f32, f32)>) {
         seed: 4,
         step: 0,
         evaluation: false,
+        kept_activations: 0,
     };
     // fewer places than rows, so that some wait
     let drawn = InProcess::new(4).sample(&policy, &prompts(), &spec).expect("finite logits");

@@ -4,7 +4,7 @@
 //! response's own keys in a small one. Only the logarithm of each softmax's denominator is kept; the backward pass computes a
 //! tile's probabilities again (Dao et al., FlashAttention), so memory grows linearly with length.
 
-use super::bridge::{Kernel, Saved};
+use super::bridge::{Kernel, Known, Saved};
 use super::math::{dot, exp, max, vectorized};
 use super::matrix::{Matrix, Shared, View, product, uninitialized};
 use crate::{AttentionPlan, HeadShape};
@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub(crate) struct Attention {
     pub(crate) plan: Arc<AttentionPlan>,
     pub(crate) shape: HeadShape,
+    /// The result, where it was computed before.
+    pub(crate) known: Known,
 }
 
 /// Query rows worked on at once, at most (unless one response is longer).
@@ -263,12 +265,15 @@ impl Kernel<1> for Attention {
         true
     }
 
-    /// The numbers kept are the logarithms of the denominators, `[n, heads]`.
+    /// The numbers kept are the logarithms of the denominators, `[n, heads]`; none of a result that was computed before.
     fn forward(&self, [packed]: [Matrix; 1], tracked: bool) -> (Matrix, Vec<f32>) {
         let (n, shape) = (packed.rows, self.shape);
         assert_eq!(packed.columns, shape.packed(), "queries, keys and values of {shape:?}");
         assert_eq!(n, self.plan.tokens, "tokens of the plan");
         let outputs = shape.heads * shape.width;
+        if let Some(known) = self.known.take([n, outputs]) {
+            return (known, Vec::new());
+        }
         let mut output = uninitialized(n * outputs);
         let mut logarithms = uninitialized(if tracked { n * shape.heads } else { 0 });
         let (target, kept) = (Shared(output.as_mut_ptr()), Shared(logarithms.as_mut_ptr()));
@@ -322,7 +327,11 @@ impl Kernel<1> for Attention {
                     let queries = View::rows(source, tile.rows.start * at.stride + at.query, at.stride);
                     let upstream = View::rows(dy, tile.rows.start * outputs + head * shape.width, outputs);
                     against_keys(&tile, queries, source, (at.key, at.stride), at.width, shape.scale(), scores);
-                    self.probabilities(&tile, scores, |row| saved.numbers[row * shape.heads + head]);
+                    if saved.numbers.is_empty() {
+                        self.softmax(&tile, scores, |_, _| ());
+                    } else {
+                        self.probabilities(&tile, scores, |row| saved.numbers[row * shape.heads + head]);
+                    }
                     into_keys(&tile, scores, upstream, target, (at.value, at.stride), at.width);
                     against_keys(&tile, upstream, source, (at.value, at.stride), at.width, 1.0, dscores);
                     let first = head * shape.width;

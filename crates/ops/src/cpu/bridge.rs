@@ -16,7 +16,7 @@ use burn::backend::{
 };
 use burn::tensor::Tensor;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A fused operation of N matrices with one matrix as its result.
 pub(crate) trait Kernel<const N: usize>: Debug + Send + Sync {
@@ -47,6 +47,22 @@ impl<const N: usize> Saved<N> {
     /// An input named in `keeps`.
     pub(crate) fn input(&self, index: usize) -> &Matrix {
         self.inputs[index].as_ref().expect("the kernel keeps this input")
+    }
+}
+
+/// A kernel's result that was computed before: the forward pass gives it, once, and the backward pass is as ever.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Option<Matrix>>);
+
+impl Known {
+    pub(crate) fn new(result: Option<Matrix>) -> Self {
+        Self(Mutex::new(result))
+    }
+
+    /// The result, of this shape.
+    pub(crate) fn take(&self, shape: [usize; 2]) -> Option<Matrix> {
+        let result = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.inspect(|result| assert_eq!([result.rows, result.columns], shape, "a result that was computed before"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A linear map with optional bias and residual: y = x W^T (+ b) (+ r).
 
-use super::bridge::{Kernel, Saved};
+use super::bridge::{Kernel, Known, Saved};
 use super::matrix::{Matrix, View, parallelism, product, uninitialized};
 use super::panels;
 use rayon::prelude::*;
@@ -10,6 +10,8 @@ use rayon::prelude::*;
 pub(crate) struct Linear {
     pub(crate) bias: bool,
     pub(crate) residual: bool,
+    /// The result, where it was computed before.
+    pub(crate) known: Known,
 }
 
 impl Linear {
@@ -121,7 +123,11 @@ macro_rules! linear_of {
                 std::array::from_fn(|index| index < 2)
             }
             fn forward(&self, inputs: [Matrix; $n], _: bool) -> (Matrix, Vec<f32>) {
-                (self.output(inputs.into(), None), Vec::new())
+                let output = match self.known.take([inputs[0].rows, inputs[1].rows]) {
+                    Some(known) => known,
+                    None => self.output(inputs.into(), None),
+                };
+                (output, Vec::new())
             }
             fn backward(&self, saved: Saved<$n>, gradient: Matrix, wanted: [bool; $n]) -> [Option<Matrix>; $n] {
                 self.gradients(&saved, &gradient, wanted)

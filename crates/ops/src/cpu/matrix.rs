@@ -3,6 +3,7 @@
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// A contiguous f32 matrix.
 #[derive(Clone, Debug)]
@@ -44,6 +45,23 @@ impl Matrix {
     pub(crate) fn into_tensor(self) -> FlexTensor {
         self.tensor
     }
+}
+
+/// Rows (matrix, row) of several matrices of the same width, in this order.
+pub(crate) fn collect_rows(sources: &[Matrix], rows: &[(u32, u32)]) -> Matrix {
+    let width = sources.first().map_or(0, |source| source.columns);
+    assert!(sources.iter().all(|source| source.columns == width), "rows of {width} values");
+    let mut values = uninitialized(rows.len() * width);
+    if width > 0 {
+        const ROWS: usize = 64;
+        values.par_chunks_mut(ROWS * width).zip(rows.par_chunks(ROWS)).for_each(|(values, rows)| {
+            for (values, &(source, row)) in values.chunks_exact_mut(width).zip(rows) {
+                let from = row as usize * width;
+                values.copy_from_slice(&sources[source as usize].values()[from..from + width]);
+            }
+        });
+    }
+    Matrix::from_vec(values, rows.len(), width)
 }
 
 /// Memory for `len` values that the caller overwrites before reading; fresh pages are not cleared twice.

@@ -20,13 +20,13 @@ mod rotary;
 mod swiglu;
 
 pub(crate) use attention::Attention;
-pub(crate) use bridge::{apply1, apply2, apply3, apply4};
+pub(crate) use bridge::{Known, apply1, apply2, apply3, apply4};
 pub(crate) use decode::{HostCache, decode};
 pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Gather;
 pub(crate) use head::TokenLogProbs;
 pub(crate) use linear::Linear;
-pub(crate) use matrix::Matrix;
+pub(crate) use matrix::{Matrix, collect_rows};
 pub(crate) use norm::RmsNorm;
 pub(crate) use panels::lay_out;
 pub(crate) use rotary::Rotate;

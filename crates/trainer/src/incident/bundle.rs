@@ -212,7 +212,7 @@ fn group(g: usize, text: GroupText, file: &StateFile) -> Result<CollectedGroup, 
         log_probs,
         finish: if response.stopped { Finish::Stop } else { Finish::Length },
     });
-    let group = Group { prompt: prompt.clone(), responses: responses.collect() };
+    let group = Group { prompt: prompt.clone(), responses: responses.collect(), activations: None };
     let mut views = Vec::with_capacity(text.views.len());
     for (i, view) in text.views.iter().enumerate() {
         let weights = match view.weights.as_str() {
