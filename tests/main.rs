@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod activations;
 mod bad_input;
 mod device;
 mod doctor;

@@ -135,6 +135,7 @@ fn settings(run_dir: &Path, micro_tokens: usize) -> Settings {
         micro_tokens,
         micro_tokens_chosen: false,
         recompute: false,
+        kept_activations: 0,
         max_tries: 1,
         prompts_per_try: 4,
         prompts_per_look: 0,
