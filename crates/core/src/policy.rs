@@ -189,7 +189,8 @@ pub trait Decoder {
     fn step(&mut self, rows: &[DecodeRow]) -> Tensor<2>;
 
     /// From now on keeps what it computes for [`Policy::score_sampled`], as long as that is at most so many bytes; of a decoder that can.
-    fn keep_activations(&mut self, _bytes: usize) {}
+    /// `tokens`: of all prompts and responses, at most.
+    fn keep_activations(&mut self, _bytes: usize, _tokens: usize) {}
 
     /// What was kept of a prompt and its responses, all of which are complete.
     fn activations(&mut self, _prompt: usize) -> Option<Activations> {

@@ -244,13 +244,17 @@ pub fn gather(table: Tensor<2>, features: Option<Tensor<2>>, rows: &Arc<[Row]>) 
     }
 }
 
-/// Rows of several tensors in host memory, without gradient, put together: (tensor, row) by (tensor, row).
+/// Adds the rows of a tensor in host memory, without gradient, to others of its width.
+pub fn append_rows(rows: &Tensor<2>, into: &mut Vec<f32>) {
+    cpu::append(host(rows.clone()).values(), into);
+}
+
+/// Rows of several matrices of the same width, in host memory, put together: (matrix, row) by (matrix, row).
 ///
 /// # Shapes
-/// `sources` `[_, d]`; result `[rows.len(), d]`.
-pub fn collect_rows(sources: &[Tensor<2>], rows: &[(u32, u32)]) -> Tensor<2> {
-    let sources: Vec<cpu::Matrix> = sources.iter().cloned().map(host).collect();
-    Tensor::from_primitive::<burn::backend::Flex>(cpu::collect_rows(&sources, rows).into_tensor())
+/// `sources` `[_, width]`; result `[rows.len(), width]`.
+pub fn collect_rows(sources: &[&[f32]], width: usize, rows: &[(u32, u32)]) -> Tensor<2> {
+    Tensor::from_primitive::<burn::backend::Flex>(cpu::collect_rows(sources, width, rows).into_tensor())
 }
 
 /// Log-probability of each target under softmax(hidden head^T / temperature), and the entropy of that distribution on request.

@@ -82,7 +82,10 @@ impl Sampler for InProcess {
             activations: vec![None; prompts.len()],
             max_prefill_tokens: self.max_prefill_tokens,
         };
-        batch.decoder.keep_activations(spec.kept_activations);
+        if spec.kept_activations > 0 {
+            let of = |prompt: &Arc<Prompt>| prompt.tokens.len() + per_prompt * (spec.max_new_tokens - 1);
+            batch.decoder.keep_activations(spec.kept_activations, prompts.iter().map(of).sum());
+        }
         while !batch.waiting.is_empty() || !batch.running.is_empty() {
             batch.start_waiting()?;
             batch.step()?;

@@ -5,11 +5,12 @@
 //! together for a packed batch; normalizations, rotations and gates are computed again. Both passes compute the same function, in another
 //! order of sums.
 
+use super::config::Config;
 use super::policy::Qwen25Vl;
 use crate::common::Book;
 use burn::tensor::{DType, Tensor};
 use percept_core::{Activations, DecodeRow, ScoringGroup};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,46 +22,57 @@ const OF_ALL_ROWS: usize = 2;
 const VISION: usize = 0;
 const TEXT: usize = 1;
 
-/// Results of one pass, in the order of computation; nothing once they were taken.
-type Pass = Vec<Option<Tensor<2>>>;
+/// The results of one kind of pass: of the vision tower, or of the decoder.
+#[derive(Debug, Default)]
+struct Part {
+    /// Rows of each result, in the order in which they were computed.
+    results: Vec<Vec<f32>>,
+    widths: Vec<usize>,
+    /// How many results of a pass have a row for each token or patch; the others have one for each that is wanted, or merged.
+    first: usize,
+    /// Rows of both kinds.
+    rows: [usize; 2],
+    /// Rows of which there will be at most so many, where that is known.
+    most: usize,
+}
 
 /// All that a decoder's passes computed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Store {
-    /// Of the vision tower, and of the decoder.
-    passes: [Vec<Pass>; 2],
-    /// Packed tokens.
-    rows: usize,
+    parts: [Part; 2],
+    limit: usize,
     bytes: usize,
     /// Given to the only scoring that needs them, or more than were to be kept.
     gone: bool,
 }
 
 impl Store {
-    fn add(&mut self, part: usize, results: Vec<Tensor<2>>, limit: usize) -> u32 {
-        let size = |result: &Tensor<2>| result.dims().iter().product::<usize>() * size_of::<f32>();
-        self.bytes += results.iter().map(size).sum::<usize>();
-        if self.gone || self.bytes > limit {
-            (self.gone, self.passes) = (true, [Vec::new(), Vec::new()]);
-            return 0;
+    /// The next rows of a result.
+    fn add(&mut self, part: usize, number: usize, rows: &Tensor<2>) {
+        let [count, width] = rows.dims();
+        self.bytes += count * width * size_of::<f32>();
+        if self.gone || self.bytes > self.limit {
+            (self.gone, self.parts) = (true, [Part::default(), Part::default()]);
+            return;
         }
-        self.passes[part].push(results.into_iter().map(Some).collect());
-        self.passes[part].len() as u32 - 1
+        let part = &mut self.parts[part];
+        if number == part.results.len() {
+            part.results.push(Vec::with_capacity(part.most * width));
+            part.widths.push(width);
+        }
+        percept_ops::append_rows(rows, &mut part.results[number]);
     }
 }
-
-/// A row of a pass.
-type Place = (u32, u32);
 
 /// Where a group's rows are.
 #[derive(Debug, Default)]
 struct Places {
-    patches: Vec<Place>,
-    prompt: Vec<Place>,
+    patches: Range<u32>,
+    prompt: Range<u32>,
     /// The prompt's last row, among those that were wanted.
-    last: Place,
-    /// By the tokens whose rows these are: all but the response's last.
-    responses: HashMap<Vec<u32>, Vec<Place>>,
+    last: u32,
+    /// By the tokens whose rows these are: all but the response's last. Each row's place among all, and among those that were wanted.
+    responses: HashMap<Vec<u32>, Vec<[u32; 2]>>,
 }
 
 /// What belongs to a group; see [`Activations`].
@@ -74,54 +86,60 @@ struct OfGroup {
 #[derive(Debug)]
 pub(super) struct Keeper {
     store: Arc<Mutex<Store>>,
-    limit: usize,
     prompts: HashMap<usize, Places>,
     /// The response in each slot of the cache: its prompt, tokens and rows.
-    slots: HashMap<usize, (usize, Vec<u32>, Vec<Place>)>,
+    slots: HashMap<usize, (usize, Vec<u32>, Vec<[u32; 2]>)>,
 }
 
 impl Keeper {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { store: Arc::default(), limit, prompts: HashMap::new(), slots: HashMap::new() }
+    /// `limit`: bytes; `tokens`: of all prompts and responses, at most.
+    pub(super) fn new(policy: &Qwen25Vl, limit: usize, tokens: usize) -> Self {
+        let Config { heads, hidden_size, intermediate_size, num_layers, .. } = &policy.config;
+        let of_block = heads.packed() + heads.heads * heads.width + 2 * hidden_size + 2 * intermediate_size;
+        let most = tokens.min(limit / (of_block * num_layers * size_of::<f32>()));
+        let text = Part { first: OF_BLOCK * (num_layers - 1) + OF_ALL_ROWS, most, ..Part::default() };
+        let vision = Part { first: 1 + OF_BLOCK * policy.vision.blocks.len(), ..Part::default() };
+        let store = Store { parts: [vision, text], limit, bytes: 0, gone: false };
+        Self { store: Arc::new(Mutex::new(store)), prompts: HashMap::new(), slots: HashMap::new() }
     }
 
-    /// A pass over prompts: their names, and the rows of each among patches and tokens.
-    pub(super) fn prompts(
-        &mut self,
-        vision: Vec<Tensor<2>>,
-        text: Vec<Tensor<2>>,
-        prompts: impl Iterator<Item = (usize, [usize; 2])>,
-    ) {
+    /// Takes down what passes of the vision tower and of the decoder compute.
+    pub(super) fn books(&self) -> [Written<'_>; 2] {
+        [VISION, TEXT].map(|part| Written { store: &self.store, part, next: Cell::new(0) })
+    }
+
+    /// A pass over prompts: their names, and how many patches and tokens each has.
+    pub(super) fn prompts(&mut self, prompts: impl Iterator<Item = (usize, [usize; 2])>) {
         let mut store = locked(&self.store);
-        let of_patches = if vision.is_empty() { 0 } else { store.add(VISION, vision, self.limit) };
-        let of_tokens = store.add(TEXT, text, self.limit);
-        let mut from = [0, 0];
-        for (number, (name, counts)) in prompts.enumerate() {
-            let rows = |part: usize| from[part] as u32..(from[part] + counts[part]) as u32;
-            let all = |pass: u32, rows: Range<u32>| rows.map(|row| (pass, row)).collect();
-            let [patches, prompt] = [all(of_patches, rows(VISION)), all(of_tokens, rows(TEXT))];
-            let last = (of_tokens, number as u32);
+        let [vision, text] = &mut store.parts;
+        for (name, [patches, tokens]) in prompts {
+            let next = |rows: &mut usize, count: usize| {
+                *rows += count;
+                (*rows - count) as u32..*rows as u32
+            };
+            let patches = next(&mut vision.rows[0], patches);
+            let (prompt, last) = (next(&mut text.rows[0], tokens), next(&mut text.rows[1], 1).start);
             self.prompts.insert(name, Places { patches, prompt, last, responses: HashMap::new() });
-            store.rows += counts[TEXT];
-            from = [from[VISION] + counts[VISION], from[TEXT] + counts[TEXT]];
         }
     }
 
     /// A step of decoding.
-    pub(super) fn step(&mut self, text: Vec<Tensor<2>>, rows: &[DecodeRow]) {
-        let pass = {
-            let mut store = locked(&self.store);
-            store.rows += rows.len();
-            store.add(TEXT, text, self.limit)
-        };
-        for (number, row) in rows.iter().enumerate() {
+    pub(super) fn step(&mut self, rows: &[DecodeRow]) {
+        for row in rows {
             if row.length == 0 {
                 self.end(row.slot);
             }
+            let place = {
+                let rows = &mut locked(&self.store).parts[TEXT].rows;
+                rows.each_mut().map(|next| {
+                    *next += 1;
+                    *next as u32 - 1
+                })
+            };
             let (_, tokens, places) =
                 self.slots.entry(row.slot).or_insert_with(|| (row.prompt, Vec::new(), Vec::new()));
             tokens.push(row.token);
-            places.push((pass, number as u32));
+            places.push(place);
         }
     }
 
@@ -152,62 +170,56 @@ fn locked(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
 }
 
 /// Takes down what a pass computes.
-#[derive(Default)]
-pub(super) struct Written(RefCell<Vec<Tensor<2>>>);
-
-impl Written {
-    pub(super) fn results(self) -> Vec<Tensor<2>> {
-        self.0.into_inner()
-    }
+pub(super) struct Written<'a> {
+    store: &'a Mutex<Store>,
+    part: usize,
+    next: Cell<usize>,
 }
 
-impl Book for Written {
+impl Book for Written<'_> {
     fn known(&self) -> Option<Tensor<2>> {
         None
     }
 
     fn computed(&self, result: &Tensor<2>) {
-        self.0.borrow_mut().push(result.clone());
+        let number = self.next.replace(self.next.get() + 1);
+        locked(self.store).add(self.part, number, result);
     }
-}
-
-/// A pass that a packed batch's rows are read from.
-struct Source {
-    store: Arc<Mutex<Store>>,
-    pass: usize,
-    /// Whether nothing else needs it.
-    last_use: bool,
 }
 
 /// Gives the results of a packed batch, in the order of computation.
 pub(super) struct Reading {
     part: usize,
-    sources: Vec<Source>,
-    /// (source, row) of each row of the first results, and of those behind them.
-    rows: [Vec<Place>; 2],
-    /// How many results are of the first kind.
-    first: usize,
+    /// What is read from, and whether nothing else needs it.
+    stores: Vec<(Arc<Mutex<Store>>, bool)>,
+    /// (store, row) of each row of the first results, and of those behind them.
+    rows: [Vec<(u32, u32)>; 2],
     next: Cell<usize>,
 }
 
 impl Book for Reading {
     fn known(&self) -> Option<Tensor<2>> {
         let number = self.next.replace(self.next.get() + 1);
-        let result = |source: &Source| {
-            let mut store = locked(&source.store);
-            let result = &mut store.passes[self.part][source.pass][number];
-            let result = if source.last_use { result.take() } else { result.clone() };
-            result.expect("every result is read once")
-        };
-        let results: Vec<Tensor<2>> = self.sources.iter().map(result).collect();
-        Some(percept_ops::collect_rows(&results, &self.rows[usize::from(number >= self.first)]))
+        let mut stores: Vec<MutexGuard<Store>> = self.stores.iter().map(|(store, _)| locked(store)).collect();
+        let parts: Vec<&Part> = stores.iter().map(|store| &store.parts[self.part]).collect();
+        let width = parts.iter().find_map(|part| part.widths.get(number)).copied().expect("a result of each map");
+        let sources: Vec<&[f32]> =
+            parts.iter().map(|part| part.results.get(number).map_or(&[][..], |rows| rows.as_slice())).collect();
+        let first = parts.iter().any(|part| number < part.first);
+        let result = percept_ops::collect_rows(&sources, width, &self.rows[usize::from(!first)]);
+        for (store, (_, last_use)) in stores.iter_mut().zip(&self.stores) {
+            if let (true, Some(rows)) = (*last_use, store.parts[self.part].results.get_mut(number)) {
+                *rows = Vec::new();
+            }
+        }
+        Some(result)
     }
 
     fn computed(&self, _: &Tensor<2>) {}
 }
 
 impl Reading {
-    /// What the vision tower (where it is computed at all) and the decoder computed of these groups, where all of it was kept.
+    /// What the vision tower (where it was computed) and the decoder computed of these groups, where all of it was kept.
     pub(super) fn of(policy: &Qwen25Vl, groups: &[ScoringGroup], kept: &[&Activations]) -> Option<[Option<Self>; 2]> {
         if policy.dtype != DType::F32 || !percept_ops::is_fused(&policy.device) || kept.len() != groups.len() {
             return None;
@@ -220,17 +232,17 @@ impl Reading {
                 stores.push((store, 0));
                 stores.len() - 1
             });
-            let of = |place: &Place| (number, *place);
+            let of = |row: u32| (number as u32, row);
             let before = tokens.len();
-            patches.extend(places.patches.iter().map(of));
-            tokens.extend(places.prompt.iter().map(of));
+            patches.extend(places.patches.clone().map(of));
+            tokens.extend(places.prompt.clone().map(of));
             for response in &group.responses {
-                wanted.push((number, places.last));
+                wanted.push(of(places.last));
                 let (_, fed) = response.split_last()?;
                 if !fed.is_empty() {
-                    let own = places.responses.get(fed)?.iter().map(of);
-                    tokens.extend(own.clone());
-                    wanted.extend(own);
+                    let own = places.responses.get(fed)?;
+                    tokens.extend(own.iter().map(|rows| of(rows[0])));
+                    wanted.extend(own.iter().map(|rows| of(rows[1])));
                 }
             }
             stores[number].1 += tokens.len() - before;
@@ -238,39 +250,18 @@ impl Reading {
         if stores.iter().any(|(store, _)| locked(store).gone) {
             return None;
         }
-        let mut offsets = [Vec::new(), Vec::new()];
-        let mut sources = [Vec::new(), Vec::new()];
-        for (store, used) in stores {
-            let mut own = locked(store);
-            let last_use = used == own.rows;
-            own.gone |= last_use;
-            for part in [VISION, TEXT] {
-                offsets[part].push(sources[part].len() as u32);
-                let passes = 0..own.passes[part].len();
-                sources[part].extend(passes.map(|pass| Source { store: store.clone(), pass, last_use }));
-            }
-        }
-        let [of_vision, of_text] = sources;
-        let places = |part: usize, rows: Vec<(usize, Place)>| -> Vec<Place> {
-            rows.into_iter().map(|(store, (pass, row))| (offsets[part][store] + pass, row)).collect()
-        };
-        let merge = policy.config.vision.spatial_merge_size.pow(2) as u32;
-        let patches = places(VISION, patches);
-        let merged = patches.iter().step_by(merge as usize).map(|&(source, row)| (source, row / merge)).collect();
-        let vision = (!of_vision.is_empty()).then(|| Self {
-            part: VISION,
-            sources: of_vision,
-            rows: [patches, merged],
-            first: 1 + OF_BLOCK * policy.vision.blocks.len(),
-            next: Cell::new(0),
-        });
-        let text = Self {
-            part: TEXT,
-            sources: of_text,
-            rows: [places(TEXT, tokens), places(TEXT, wanted)],
-            first: OF_BLOCK * (policy.text.blocks.len() - 1) + OF_ALL_ROWS,
-            next: Cell::new(0),
-        };
-        Some([vision, Some(text)])
+        let sees = stores.iter().any(|(store, _)| !locked(store).parts[VISION].results.is_empty());
+        let stores: Vec<(Arc<Mutex<Store>>, bool)> = stores
+            .into_iter()
+            .map(|(store, used)| {
+                let mut own = locked(store);
+                own.gone = used == own.parts[TEXT].rows[0];
+                (store.clone(), own.gone)
+            })
+            .collect();
+        let merge = policy.config.vision.spatial_merge_size.pow(2);
+        let merged = patches.iter().step_by(merge).map(|&(store, row)| (store, row / merge as u32)).collect();
+        let reading = |part: usize, rows| Self { part, stores: stores.clone(), rows, next: Cell::new(0) };
+        Some([sees.then(|| reading(VISION, [patches, merged])), Some(reading(TEXT, [tokens, wanted]))])
     }
 }

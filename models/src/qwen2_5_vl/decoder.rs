@@ -1,6 +1,6 @@
 //! Token-by-token decoding with a cache.
 
-use super::activations::{Keeper, Written};
+use super::activations::Keeper;
 use super::policy::Qwen25Vl;
 use super::position::rotary;
 use super::text::TextDecoder;
@@ -43,7 +43,7 @@ impl Decoder for CachedDecoder<'_> {
     fn prefill(&mut self, prompts: &[(usize, &Prompt)]) -> Tensor<2> {
         let policy = self.policy;
         let pictures: Vec<&PicturePatches> = prompts.iter().flat_map(|(_, prompt)| &prompt.pictures).collect();
-        let books = self.keeper.as_ref().map(|_| [Written::default(), Written::default()]);
+        let books = self.keeper.as_ref().map(Keeper::books);
         let [of_vision, of_text] = [0, 1].map(|part| books.as_ref().map(|books| &books[part] as &dyn Book));
         let features = policy.features(&pictures, None, of_vision);
         let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
@@ -71,11 +71,11 @@ impl Decoder for CachedDecoder<'_> {
             }
             pass.attention(packed, &plan)
         });
-        if let (Some(keeper), Some([vision, text])) = (&mut self.keeper, books) {
+        if let Some(keeper) = &mut self.keeper {
             let patches = |prompt: &Prompt| prompt.pictures.iter().map(|own| own.grid.iter().product::<usize>()).sum();
-            let counts =
-                prompts.iter().zip(&lengths).map(|((name, prompt), tokens)| (*name, [patches(prompt), *tokens]));
-            keeper.prompts(vision.results(), text.results(), counts);
+            keeper.prompts(
+                prompts.iter().zip(&lengths).map(|((name, prompt), tokens)| (*name, [patches(prompt), *tokens])),
+            );
         }
         self.text.logits(hidden)
     }
@@ -91,23 +91,23 @@ impl Decoder for CachedDecoder<'_> {
         let x = self.text.embed(None, &tokens);
         let table = Arc::new(rotary(&policy.config, &positions));
         let cache = &mut self.cache;
-        let book = self.keeper.as_ref().map(|_| Written::default());
+        let books = self.keeper.as_ref().map(Keeper::books);
         let mut pass = policy.pass(&table, None);
-        pass.along.book = book.as_ref().map(|book| book as &dyn Book);
+        pass.along.book = books.as_ref().map(|[_, book]| book as &dyn Book);
         let hidden = self
             .text
             .forward(x, pass, &all, |layer, packed| pass.along.result(|_| cache.attend(layer, packed, &cached)));
-        if let (Some(keeper), Some(book)) = (&mut self.keeper, book) {
-            keeper.step(book.results(), rows);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.step(rows);
         }
         self.text.logits(hidden)
     }
 
-    fn keep_activations(&mut self, bytes: usize) {
+    fn keep_activations(&mut self, bytes: usize, tokens: usize) {
         let policy = self.policy;
         // with adapters, what learns is not in the maps' results
         let keeps = percept_ops::is_fused(&policy.device) && policy.dtype == DType::F32 && !policy.has_adapters();
-        self.keeper = (keeps && bytes > 0).then(|| Keeper::new(bytes));
+        self.keeper = (keeps && bytes > 0).then(|| Keeper::new(policy, bytes, tokens));
     }
 
     fn activations(&mut self, prompt: usize) -> Option<Activations> {

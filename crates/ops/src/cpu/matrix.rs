@@ -47,17 +47,30 @@ impl Matrix {
     }
 }
 
+/// Values that one task copies.
+const COPIED: usize = 1 << 16;
+
+/// Adds values to others; many of them on all threads, which also share the work of bringing fresh pages in.
+pub(crate) fn append(values: &[f32], into: &mut Vec<f32>) {
+    let before = into.len();
+    into.reserve(values.len());
+    let room = &mut into.spare_capacity_mut()[..values.len()];
+    room.par_chunks_mut(COPIED).zip(values.par_chunks(COPIED)).for_each(|(room, values)| {
+        room.write_copy_of_slice(values);
+    });
+    // SAFETY: so many values have been written behind those that were there.
+    unsafe { into.set_len(before + values.len()) };
+}
+
 /// Rows (matrix, row) of several matrices of the same width, in this order.
-pub(crate) fn collect_rows(sources: &[Matrix], rows: &[(u32, u32)]) -> Matrix {
-    let width = sources.first().map_or(0, |source| source.columns);
-    assert!(sources.iter().all(|source| source.columns == width), "rows of {width} values");
+pub(crate) fn collect_rows(sources: &[&[f32]], width: usize, rows: &[(u32, u32)]) -> Matrix {
     let mut values = uninitialized(rows.len() * width);
     if width > 0 {
-        const ROWS: usize = 64;
-        values.par_chunks_mut(ROWS * width).zip(rows.par_chunks(ROWS)).for_each(|(values, rows)| {
+        let count = (COPIED / width).max(1);
+        values.par_chunks_mut(count * width).zip(rows.par_chunks(count)).for_each(|(values, rows)| {
             for (values, &(source, row)) in values.chunks_exact_mut(width).zip(rows) {
                 let from = row as usize * width;
-                values.copy_from_slice(&sources[source as usize].values()[from..from + width]);
+                values.copy_from_slice(&sources[source as usize][from..from + width]);
             }
         });
     }

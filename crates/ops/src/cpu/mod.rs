@@ -26,7 +26,7 @@ pub(crate) use dropout::Dropout;
 pub(crate) use embedding::Gather;
 pub(crate) use head::TokenLogProbs;
 pub(crate) use linear::Linear;
-pub(crate) use matrix::{Matrix, collect_rows};
+pub(crate) use matrix::{Matrix, append, collect_rows};
 pub(crate) use norm::RmsNorm;
 pub(crate) use panels::lay_out;
 pub(crate) use rotary::Rotate;
