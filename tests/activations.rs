@@ -193,6 +193,8 @@ fn a_run_uses_them_and_learns_the_same() {
     let norms = [number(&with, 1, "optimizer/grad_norm"), number(&without, 1, "optimizer/grad_norm")];
     assert!(norms[0] != norms[1], "the second step is not computed anew: {norms:?}");
     assert!((norms[0] - norms[1]).abs() <= 1e-4 * norms[1], "{norms:?}");
+    let gaps = [&with, &without].map(|run| run[1].contains_key("rollout/logprob_gap_max"));
+    assert_eq!(gaps, [false, true], "the sampler is checked by what is computed apart from it");
     // with blocks computed again, or several updates, nothing is kept
     for more in ["trainer.recompute=on", "trainer.prompts_per_update=2"] {
         let [with, without] = ["", " trainer.kept_activations_mib=0"]

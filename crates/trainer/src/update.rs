@@ -90,10 +90,12 @@ impl Updater<'_> {
         for mini_batch in groups.chunks(self.prompts_per_update) {
             report.updates += 1;
             let first = report.updates == 1;
+            let reads = first && !self.recompute && mini_batch.iter().any(|group| group.group.activations.is_some());
             let part = |micro_tokens: usize| {
                 let updater = Self { micro_tokens, ..*self };
-                let (gradients, numbers, tokens) = updater.gradients_of(policy, mini_batch, first);
-                let read = numbers.read(&gradients, first);
+                let (gradients, numbers, tokens) = updater.gradients_of(policy, mini_batch, reads);
+                // what was not computed apart from the sampler does not check it
+                let read = numbers.read(&gradients, first && !reads);
                 (gradients, tokens, read)
             };
             let least = least_tokens(mini_batch.iter());
@@ -310,7 +312,7 @@ impl<'a> Live<'a> {
         request: ScoreRequest,
         activations: &[&Activations],
     ) -> Tensor<2> {
-        if self.sampled && !self.recompute && !activations.is_empty() {
+        if self.sampled && !activations.is_empty() {
             return self.policy.score_sampled(groups, request, activations);
         }
         self.score(groups, request)

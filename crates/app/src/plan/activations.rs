@@ -71,6 +71,12 @@ impl Stack {
         if how.fused { 0 } else { self.heads * (F32 + how.width) }
     }
 
+    /// Bytes of the results of a block's maps and attention for each row.
+    fn results(&self) -> usize {
+        let Self { d, q, k, f, .. } = *self;
+        F32 * ((q + 2 * k) + q + 2 * d + 2 * f)
+    }
+
     /// Bytes for each row at the widest place of a forward pass that keeps nothing.
     fn forward_peak(&self, how: Execution) -> usize {
         let Self { d, q, k, f, .. } = *self;
@@ -185,6 +191,17 @@ pub(crate) fn kept(outline: &Outline, micro: &Micro, how: Execution, kept: Kept)
     // numbers of the objective, padded: log-probabilities, ratios, masks and what their derivatives need
     let numbers = (60 * F32 * micro.responses * micro.longest) as f64;
     total * kept.live_views as f64 + numbers
+}
+
+/// Bytes of what sampling computes for the update of these groups; `vision`: that of the tower, too.
+pub(crate) fn sampled(outline: &Outline, groups: &[GroupSize], vision: bool) -> f64 {
+    let micro = Micro::of(outline, groups);
+    let text = (Stack::text(outline).results() * outline.text.layers * micro.rows) as f64;
+    let sizes = outline.vision;
+    // the embedded patches, and the merger's two maps of merged ones
+    let merger = sizes.hidden + outline.text.hidden / sizes.merged;
+    let patch = Stack::vision(outline).results() * sizes.depth + F32 * (sizes.hidden + merger);
+    text + if vision { (patch * micro.patches) as f64 } else { 0.0 }
 }
 
 /// Bytes that one micro-batch needs at once in a forward pass without gradient.

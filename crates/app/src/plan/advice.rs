@@ -71,6 +71,9 @@ type Change = (&'static str, fn(&mut Workload));
 /// The keys whose change would make the run smaller.
 fn changes(workload: &Workload) -> Vec<Change> {
     let mut all: Vec<Change> = Vec::new();
+    if workload.sampled() > 0.0 {
+        all.push(("trainer.kept_activations_mib = 0", |workload| workload.kept_activations = 0));
+    }
     if !workload.recompute {
         all.push(("trainer.recompute = \"on\"", |workload| workload.recompute = true));
     }

@@ -1,6 +1,6 @@
 //! Peak memory by part, from sizes alone: a pure function of a [`Workload`].
 
-use super::activations::{Execution, Kept, Micro, backward, forward, kept, logits, scratch};
+use super::activations::{Execution, Kept, Micro, backward, forward, kept, logits, sampled, scratch};
 use crate::cost::GroupSize;
 use percept_models::{Outline, ParameterSizes};
 
@@ -25,6 +25,8 @@ pub(crate) struct Workload {
     pub(crate) twins: usize,
     /// Most bytes of pictures' features that a policy keeps where vision does not learn.
     pub(crate) kept_features: usize,
+    /// Most bytes of what sampling computes that are kept for the update; 0 where it cannot be used.
+    pub(crate) kept_activations: usize,
     /// Blocks are computed again in the backward pass.
     pub(crate) recompute: bool,
     /// Bytes of both moments of one number.
@@ -126,6 +128,16 @@ impl Workload {
         self.groups.iter().cycle().take(count).cloned().collect()
     }
 
+    /// Bytes of what sampling computes and the update uses; nothing of a step that takes more than is to be kept.
+    pub(crate) fn sampled(&self) -> f64 {
+        if self.recompute || self.live_views > 1 || self.prompts_per_update < self.prompts_per_step {
+            return 0.0;
+        }
+        let vision = self.vision_learns() || self.kept_features == 0;
+        let bytes = sampled(&self.outline, &self.some(self.prompts_per_step), vision);
+        if bytes > self.kept_activations as f64 { 0.0 } else { bytes }
+    }
+
     /// Micro-batches of an update, cut as the trainer cuts them.
     pub(crate) fn micro_batches(&self) -> Vec<Vec<GroupSize>> {
         cut(&self.some(self.prompts_per_update), self.micro_tokens)
@@ -158,7 +170,11 @@ impl Workload {
         let scratch = batches.iter().map(|batch| scratch(batch, self.how, self.threads)).fold(0.0, f64::max);
         let with = |name, more: Vec<Part>| Moment { name, parts: resident.iter().cloned().chain(more).collect() };
 
-        let mut all = vec![with("sampling", self.sampling(&device))];
+        const SAMPLED: &str = "what sampling computed for the update";
+        let sampled = self.sampled();
+        let mut sampling = self.sampling(&device);
+        sampling.push(device(SAMPLED, sampled));
+        let mut all = vec![with("sampling", sampling)];
         let scoring = |micro: &Micro| forward(&self.outline, micro, self.how) + logits(&self.outline, micro, self.how);
         all.push(with(
             "scoring",
@@ -167,6 +183,7 @@ impl Workload {
                 device("a micro-batch", largest(&scoring)),
                 device("attention's scratch", scratch / 2.0),
                 device("reference", if self.reference && self.reference_brought { self.frozen() } else { 0.0 }),
+                device(SAMPLED, sampled),
             ],
         ));
 
@@ -192,6 +209,8 @@ impl Workload {
                 device("rounded weights of training", self.rounded_copy()),
                 device("gradients", beside + if head_learns { table } else { 0.0 }),
                 device("activations of a micro-batch", activations),
+                // of one micro-batch they become its activations, a result at a time
+                device(SAMPLED, if micros.len() > 1 { sampled } else { 0.0 }),
                 device("attention's scratch", scratch),
             ],
         ));
@@ -304,6 +323,7 @@ pub(crate) mod tests {
             live_views: 1,
             twins: 0,
             kept_features: 1 << 30,
+            kept_activations: 0,
             recompute: false,
             moment_bytes: 8,
             reference_brought: false,
@@ -364,6 +384,36 @@ pub(crate) mod tests {
         assert!((0.15..0.35).contains(&ratio), "{ratio}");
         let two = Workload { live_views: 2, ..all.clone() };
         assert!(kept(&two) > 1.8 * kept(&all));
+    }
+
+    #[test]
+    fn what_sampling_computed_waits_for_the_update() {
+        let off = workload("4m");
+        let on = Workload { kept_activations: 1 << 30, ..off.clone() };
+        let text = on.outline.text;
+        let rows = 8 * (100 + 8 * 63);
+        let widths = 2 * text.queries + 2 * text.keys + 2 * text.hidden + 2 * text.intermediate;
+        let decoder = (rows * text.layers * widths * 4) as f64;
+        let blind = GroupSize { pictures: Vec::new(), ..on.groups[0].clone() };
+        let blind = Workload { groups: vec![blind], ..on.clone() };
+        assert_eq!(blind.sampled(), decoder);
+        assert!(on.sampled() > decoder, "and the tower's");
+        let mut frozen = on.clone();
+        frozen.learns.iter_mut().zip(&frozen.outline.parameters).for_each(|(learns, p)| *learns = !p.vision);
+        assert_eq!(frozen.sampled(), decoder, "features are kept instead");
+        let (name, all) = ("what sampling computed for the update", on.sampled());
+        let parts = |run: &Workload| ["sampling", "scoring", "training"].map(|moment| part(run, moment, name));
+        assert_eq!(parts(&on), [all, all, 0.0], "one micro-batch takes it over");
+        assert_eq!(parts(&Workload { micro_tokens: 2500, ..on.clone() }), [all; 3]);
+        for none in [
+            Workload { kept_activations: all as usize - 1, ..on.clone() },
+            Workload { recompute: true, ..on.clone() },
+            Workload { live_views: 2, ..on.clone() },
+            Workload { prompts_per_update: 4, ..on.clone() },
+            off,
+        ] {
+            assert_eq!(parts(&none), [0.0; 3]);
+        }
     }
 
     #[test]

@@ -120,6 +120,11 @@ pub(crate) fn workload(
         live_views: 1 + live,
         twins: twins.max().unwrap_or(0),
         kept_features: run.model.kept_features_mib.saturating_mul(1 << 20),
+        kept_activations: if target.is_host && target.dtype == DType::F32 && run.model.lora.is_none() {
+            run.trainer.kept_activations_mib.saturating_mul(1 << 20)
+        } else {
+            0
+        },
         recompute: recomputes(run.trainer.recompute, target.is_host && target.dtype == DType::F32),
         moment_bytes: run.optimizer.moments.bytes(),
         moments_on_host: run.optimizer.offload && !target.is_host,

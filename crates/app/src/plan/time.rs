@@ -66,7 +66,9 @@ pub(crate) fn seconds(workload: &Workload, rates: &Rates, passes: Passes) -> Vec
             phases.push((name, packed(forward) * count as f64));
         }
     }
-    phases.push(("update", packed((forward + backward) * live) + updates * moved(optimizer)));
+    // what sampling computed is not computed again, but for the head
+    let again = if workload.sampled() > 0.0 { flops::scoring(outline, &parts).head } else { forward };
+    phases.push(("update", packed((again + backward) * live) + updates * moved(optimizer)));
     phases
 }
 
@@ -108,6 +110,10 @@ mod tests {
         // a forward and a backward pass, and the optimizer
         let ratio = phase(&found, "update") / phase(&found, "reference");
         assert!((3.0..3.3).contains(&ratio), "{ratio}");
+        let kept = Workload { kept_activations: 1 << 30, ..one.clone() };
+        let saved = phase(&found, "update") - phase(&seconds(&kept, &RATES, PASSES), "update");
+        let share = saved / phase(&found, "reference");
+        assert!((0.9..1.0).contains(&share), "the forward pass but for its head, not {share}");
         let twice = seconds(&Workload { prompts_per_step: 16, max_rows: 128, ..one.clone() }, &RATES, PASSES);
         assert_eq!(phase(&twice, "reference"), 2.0 * phase(&found, "reference"));
         // cut groups compute their prompts again
