@@ -82,13 +82,22 @@ struct OfGroup {
     places: Places,
 }
 
+/// A response in progress.
+#[derive(Debug)]
+struct Running {
+    prompt: usize,
+    tokens: Vec<u32>,
+    /// As in [`Places`].
+    rows: Vec<[u32; 2]>,
+}
+
 /// Keeps what a decoder computes.
 #[derive(Debug)]
 pub(super) struct Keeper {
     store: Arc<Mutex<Store>>,
     prompts: HashMap<usize, Places>,
-    /// The response in each slot of the cache: its prompt, tokens and rows.
-    slots: HashMap<usize, (usize, Vec<u32>, Vec<[u32; 2]>)>,
+    /// The response in each slot of the cache.
+    slots: HashMap<usize, Running>,
 }
 
 impl Keeper {
@@ -136,25 +145,25 @@ impl Keeper {
                     *next as u32 - 1
                 })
             };
-            let (_, tokens, places) =
-                self.slots.entry(row.slot).or_insert_with(|| (row.prompt, Vec::new(), Vec::new()));
-            tokens.push(row.token);
-            places.push(place);
+            let new = || Running { prompt: row.prompt, tokens: Vec::new(), rows: Vec::new() };
+            let running = self.slots.entry(row.slot).or_insert_with(new);
+            running.tokens.push(row.token);
+            running.rows.push(place);
         }
     }
 
     /// The response in a slot is complete.
     fn end(&mut self, slot: usize) {
-        let Some((prompt, tokens, places)) = self.slots.remove(&slot) else { return };
+        let Some(Running { prompt, tokens, rows }) = self.slots.remove(&slot) else { return };
         if let Some(own) = self.prompts.get_mut(&prompt) {
-            own.responses.insert(tokens, places);
+            own.responses.insert(tokens, rows);
         }
     }
 
     /// What belongs to a prompt whose responses are complete.
     pub(super) fn take(&mut self, prompt: usize) -> Option<Activations> {
-        let slots: Vec<usize> =
-            self.slots.iter().filter(|(_, (own, ..))| *own == prompt).map(|(slot, _)| *slot).collect();
+        let own = |(slot, running): (&usize, &Running)| (running.prompt == prompt).then_some(*slot);
+        let slots: Vec<usize> = self.slots.iter().filter_map(own).collect();
         slots.into_iter().for_each(|slot| self.end(slot));
         let (places, store) = (self.prompts.remove(&prompt)?, self.store.clone());
         let (gone, bytes) = {

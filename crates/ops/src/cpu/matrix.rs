@@ -64,16 +64,15 @@ pub(crate) fn append(values: &[f32], into: &mut Vec<f32>) {
 
 /// Rows (matrix, row) of several matrices of the same width, in this order.
 pub(crate) fn collect_rows(sources: &[&[f32]], width: usize, rows: &[(u32, u32)]) -> Matrix {
+    assert!(width > 0, "rows of at least one value");
     let mut values = uninitialized(rows.len() * width);
-    if width > 0 {
-        let count = (COPIED / width).max(1);
-        values.par_chunks_mut(count * width).zip(rows.par_chunks(count)).for_each(|(values, rows)| {
-            for (values, &(source, row)) in values.chunks_exact_mut(width).zip(rows) {
-                let from = row as usize * width;
-                values.copy_from_slice(&sources[source as usize][from..from + width]);
-            }
-        });
-    }
+    let count = COPIED.div_ceil(width);
+    values.par_chunks_mut(count * width).zip(rows.par_chunks(count)).for_each(|(values, rows)| {
+        for (values, &(source, row)) in values.chunks_exact_mut(width).zip(rows) {
+            let from = row as usize * width;
+            values.copy_from_slice(&sources[source as usize][from..from + width]);
+        }
+    });
     Matrix::from_vec(values, rows.len(), width)
 }
 
