@@ -1,7 +1,7 @@
 //! What sampling computed serves one scoring by the weights that sampled, and is what that scoring would compute.
 
 use crate::program::{Place, files, metrics};
-use crate::tiny::{IMAGE, compare_gradients, difference, host, methods, policy, prompts};
+use crate::tiny::{compare_gradients, difference, host, methods, policy, prompts};
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::{
     Activations, Group, Image, Parameter, Policy, Progress, Prompt, Sampler, SamplingSpec, ScoreRequest, ScoringGroup,
@@ -16,21 +16,8 @@ use std::sync::Arc;
 const REQUEST: ScoreRequest = ScoreRequest { temperature: 0.9, entropy: true, dropout: None };
 
 fn spec(kept_activations: usize) -> SamplingSpec {
-    SamplingSpec {
-        responses_per_prompt: 5,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        max_new_tokens: 9,
-        // a third of the vocabulary, so that responses end early, some with their first token
-        stop_tokens: (0..20).collect(),
-        banned_tokens: vec![IMAGE, IMAGE + 1],
-        seed: 11,
-        step: 2,
-        evaluation: false,
-        kept_activations,
-    }
+    // a third of the vocabulary, so that responses end early, some with their first token
+    SamplingSpec { max_new_tokens: 9, stop_tokens: (0..20).collect(), kept_activations, ..crate::sampling::spec() }
 }
 
 /// Groups of every prompt, decoded so many rows at once and prefilled so many tokens at once.

@@ -69,7 +69,7 @@ impl Decoder for WatchedDecoder<'_> {
     }
 }
 
-fn spec() -> SamplingSpec {
+pub(crate) fn spec() -> SamplingSpec {
     SamplingSpec {
         responses_per_prompt: 5,
         temperature: 1.0,
