@@ -110,9 +110,10 @@ pub(crate) fn workload(
         // the policy without its adapters
         reference &= run.model.reference != run.model.checkpoint;
     }
+    let fused = target.is_host && target.dtype == DType::F32;
     Workload {
         learns,
-        how: Execution { fused: target.is_host && target.dtype == DType::F32, width: target.dtype.size() },
+        how: Execution { fused, width: target.dtype.size() },
         unified: target.is_host,
         frozen_in_f32: outline.stored != Some(target.dtype),
         reference,
@@ -120,15 +121,14 @@ pub(crate) fn workload(
         live_views: 1 + live,
         twins: twins.max().unwrap_or(0),
         kept_features: run.model.kept_features_mib.saturating_mul(1 << 20),
-        kept_activations: if target.is_host && target.dtype == DType::F32 && run.model.lora.is_none() {
-            run.trainer.kept_activations_mib.saturating_mul(1 << 20)
-        } else {
-            0
+        kept_activations: match &run.model.lora {
+            None if fused => run.trainer.kept_activations_mib.saturating_mul(1 << 20),
+            _ => 0,
         },
-        recompute: recomputes(run.trainer.recompute, target.is_host && target.dtype == DType::F32),
+        recompute: recomputes(run.trainer.recompute, fused),
         moment_bytes: run.optimizer.moments.bytes(),
         moments_on_host: run.optimizer.offload && !target.is_host,
-        second_layout: target.is_host && target.dtype == DType::F32 && outline.num_parameters() <= PREPARED,
+        second_layout: fused && outline.num_parameters() <= PREPARED,
         max_rows: run.rollout.max_rows,
         max_new_tokens: run.rollout.max_new_tokens,
         max_prefill_tokens: InProcess::new(1).max_prefill_tokens,

@@ -140,7 +140,10 @@ pub(super) const TRAINER: Section = Section {
             "kept_activations_mib",
             Kind::Whole,
             Toml("2048"),
-            "MiB of what sampling computes that are kept for the update, whose forward pass is not computed again then: on the              CPU in float32, where a step has one update, without `[model.lora]`, `recompute` and `masked_gradient`. Nothing is              kept of a step that takes more. Each 16th step, from the first on, is computed anew, which checks the sampler. `0` keeps              nothing",
+            "MiB of what sampling computes that are kept for the update, whose forward pass is not computed again then: on the \
+             CPU in float32, where a step has one update, without `[model.lora]`, `recompute` and `masked_gradient`. Nothing is \
+             kept of a step that takes more. Each 16th step, from the first on, is computed anew, which checks the sampler. `0` \
+             keeps nothing",
         ),
         key(
             "max_tries",
