@@ -40,8 +40,10 @@ pub struct VisionSizes {
     pub full_blocks: usize,
     /// Side of a window, in patches.
     pub window: usize,
-    /// Values of one patch.
+    /// Values of one patch, of all its frames.
     pub patch_width: usize,
+    /// Frames of a patch; a still picture's are the same, and one of them is computed.
+    pub frames: usize,
     /// Patches that become one token.
     pub merged: usize,
 }

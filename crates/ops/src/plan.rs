@@ -33,7 +33,7 @@ pub struct AttentionPlan {
     pub tokens: usize,
     /// Whether a token sees only those of its own span that do not come after it.
     pub causal: bool,
-    /// Groups share no tokens.
+    /// Groups share no tokens; a group's stand together, and each is in a span.
     pub groups: Vec<PlanGroup>,
     pub(crate) uploaded: Uploaded<Layout>,
     pub(crate) tiles: Uploaded<Arc<Vec<Tile>>>,
@@ -43,6 +43,14 @@ pub struct AttentionPlan {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanGroup {
     pub spans: Vec<Span>,
+}
+
+impl PlanGroup {
+    /// The group's tokens.
+    pub(crate) fn tokens(&self) -> Range<usize> {
+        let start = self.spans.iter().map(|span| span.rows.start).min().unwrap_or(0);
+        start..self.spans.iter().map(|span| span.rows.end).max().unwrap_or(start)
+    }
 }
 
 /// Consecutive tokens that see a prefix (another span's tokens, or none) and each other.

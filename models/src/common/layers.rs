@@ -90,6 +90,21 @@ impl Linear {
         self.map(x, None, along)
     }
 
+    /// The map of rows in which each of `[outer, times, inner]` inputs stands once: it is the same `times` times.
+    pub(crate) fn forward_repeated(&self, x: Tensor<2>, [outer, times, inner]: [usize; 3], along: Along) -> Tensor<2> {
+        let [rows, outputs] = [x.dims()[0], self.weight.value.dims()[0]];
+        if self.adapter.is_some() || self.bias.is_some() {
+            let x = x.reshape([rows, outer, 1, inner]).expand([rows, outer, times, inner]);
+            return self.forward(x.reshape([rows, outer * times * inner]), along);
+        }
+        along.result(|known| {
+            let dtype = self.weight.value.dtype();
+            let weight = percept_ops::cast(self.weight.value.clone(), DType::F32);
+            let weight = weight.reshape([outputs, outer, times, inner]).sum_dim(2).reshape([outputs, outer * inner]);
+            percept_ops::linear_known(x, percept_ops::cast(weight, dtype), None, None, known)
+        })
+    }
+
     /// The map added to `residual`, in the residual's type.
     pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>, along: Along) -> Tensor<2> {
         self.map(x, Some(residual), along)

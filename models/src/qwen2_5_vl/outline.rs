@@ -57,6 +57,7 @@ fn of_config(config: &Config, stored: Option<DType>, device: &Device) -> Result<
             full_blocks: (0..vision.depth).filter(|block| vision.full_attention_blocks.contains(block)).count(),
             window: vision.window() * vision.spatial_merge_size,
             patch_width: vision.patch_width(),
+            frames: vision.temporal_patch_size,
             merged: vision.spatial_merge_size.pow(2),
         },
         parameters: specs.iter().map(parameter).collect(),

@@ -126,9 +126,26 @@ impl VisionTower {
         Pass { dtype, rotary: &input.rotary, heads: self.config.heads(), along }
     }
 
-    /// `[patches, patch width]` to `[patches, width]`
+    /// `[patches, patch width]`, of all frames or of one that stands for all, to `[patches, width]`
     pub(super) fn embed(&self, patches: Tensor<2>, book: Option<&dyn Book>) -> Tensor<2> {
-        percept_ops::cast(self.patch_embed.forward(patches, Along { keys: None, book }), DType::F32)
+        let VisionConfig { in_channels, temporal_patch_size, patch_size, .. } = self.config;
+        let along = Along { keys: None, book };
+        let embedded = if patches.dims()[1] < self.config.patch_width() {
+            self.patch_embed.forward_repeated(patches, [in_channels, temporal_patch_size, patch_size.pow(2)], along)
+        } else {
+            self.patch_embed.forward(patches, along)
+        };
+        percept_ops::cast(embedded, DType::F32)
+    }
+
+    /// Whether the frames of each patch are the same.
+    fn is_still(&self, picture: &PicturePatches) -> bool {
+        let frame = self.config.patch_size.pow(2);
+        let channel = self.config.temporal_patch_size * frame;
+        picture
+            .rows
+            .chunks_exact(channel)
+            .all(|channel| channel[frame..].chunks_exact(frame).all(|f| *f == channel[..frame]))
     }
 
     /// What patches see in a block.
@@ -163,7 +180,7 @@ impl VisionTower {
         [&self.merger_norm, &self.merger_in, &self.merger_out]
     }
 
-    /// Brings pictures into window order, `[patches, patch width]`; the permutation is undone where features are looked up.
+    /// Brings pictures into window order, `[patches, patch width]`, with one frame of a patch where all are the same: the permutation is undone where features are looked up.
     pub(super) fn arrange(
         &self,
         pictures: &[&PicturePatches],
@@ -172,7 +189,10 @@ impl VisionTower {
         dropout: Option<u64>,
     ) -> (Windows, Tensor<2>, Vec<Vec<u32>>) {
         let (width, merge) = (self.config.patch_width(), self.config.spatial_merge_size.pow(2));
-        let total: usize = pictures.iter().map(|picture| picture.rows.len()).sum();
+        let VisionConfig { temporal_patch_size: frames, patch_size, .. } = self.config;
+        let still = frames > 1 && pictures.iter().all(|picture| self.is_still(picture));
+        let kept = if still { width / frames } else { width };
+        let total: usize = pictures.iter().map(|picture| picture.rows.len() / width * kept).sum();
         let mut patches = Vec::with_capacity(total);
         let mut angles = Vec::new();
         let (mut windows, mut sizes, mut index) = (Vec::new(), Vec::new(), Vec::new());
@@ -182,11 +202,17 @@ impl VisionTower {
             assert_eq!(picture.rows.len(), time * height * across * width, "patches of a picture {:?}", picture.grid);
             let (order, own) = window_order(picture.grid, &self.config);
             let turned = patch_angles(picture, &self.config);
-            let before = (patches.len() / width / merge) as u32;
+            let before = (patches.len() / kept / merge) as u32;
             let mut place = vec![0u32; order.len()];
             let own_key = dropout.map(|key| picture_key(key, picture));
             for (at, &unit) in order.iter().enumerate() {
-                patches.extend_from_slice(&picture.rows[unit * merge * width..(unit + 1) * merge * width]);
+                let rows = &picture.rows[unit * merge * width..(unit + 1) * merge * width];
+                if still {
+                    let frame = patch_size.pow(2);
+                    rows.chunks_exact(frames * frame).for_each(|frames| patches.extend_from_slice(&frames[..frame]));
+                } else {
+                    patches.extend_from_slice(rows);
+                }
                 angles.extend(turned[unit * merge..(unit + 1) * merge].iter().flatten());
                 place[unit] = before + at as u32;
                 if let Some(key) = own_key {
@@ -201,7 +227,7 @@ impl VisionTower {
             sizes.extend((0..time).map(|_| height * across));
         }
         let half = self.config.heads().width / 2;
-        let rows = TensorData::new(patches, [angles.len() / (self.config.heads().width / 2), width]);
+        let rows = TensorData::new(patches, [angles.len() / (self.config.heads().width / 2), kept]);
         let patches = percept_ops::cast(Tensor::from_data(rows, device), dtype);
         let input = Windows {
             rotary: Arc::new(RotaryTable::new(&angles, half)),

@@ -68,13 +68,14 @@ pub(crate) struct Training {
 
 /// Features of pictures.
 pub(crate) fn vision(outline: &Outline, pictures: &[[usize; 3]]) -> f64 {
-    let VisionSizes { hidden, intermediate, depth, full_blocks, window, patch_width, merged, .. } = outline.vision;
+    let VisionSizes { hidden, intermediate, depth, full_blocks, window, merged, .. } = outline.vision;
+    let values = outline.vision.patch_width / outline.vision.frames;
     let block = 2 * (hidden * 3 * hidden + hidden * hidden + hidden * 2 * intermediate + intermediate * hidden);
     let mut total = 0f64;
     for &[time, height, width] in pictures {
         let frame = height * width;
         let patches = (time * frame) as f64;
-        total += patches * (2 * patch_width * hidden + depth * block) as f64;
+        total += patches * (2 * values * hidden + depth * block) as f64;
         // windows at the right and lower edge are smaller
         let cuts =
             |side: usize| -> f64 { (0..side).step_by(window).map(|from| window.min(side - from).pow(2) as f64).sum() };
@@ -261,12 +262,11 @@ mod tests {
     fn windows_at_the_edge_are_smaller() {
         let outline =
             percept_models::outline_of_size("qwen2_5_vl", "tiny", &burn::tensor::Device::flex()).expect("a size");
-        // a window is 8 patches wide; 10 x 8 patches are a window of 8 x 8 and one of 2 x 8
+        // of a still picture one frame of 588 values is computed; a window is 8 patches wide: 10 x 8 patches are a window of 8 x 8 and one of 2 x 8
         let one = |grid| vision(&outline, &[grid]);
         let maps = |patches: f64| {
             let (w, f, wide) = (64.0, 172.0, 256.0);
-            patches * 2.0 * (1176.0 * w + 2.0 * (4.0 * w * w + 3.0 * w * f))
-                + patches / 4.0 * 2.0 * wide * (wide + 96.0)
+            patches * 2.0 * (588.0 * w + 2.0 * (4.0 * w * w + 3.0 * w * f)) + patches / 4.0 * 2.0 * wide * (wide + 96.0)
         };
         let pairs = 80f64.powi(2) + 64f64.powi(2) + 16f64.powi(2);
         assert_eq!(one([1, 10, 8]), maps(80.0) + 4.0 * 64.0 * pairs);

@@ -186,7 +186,7 @@ pub(crate) fn kept(outline: &Outline, micro: &Micro, how: Execution, kept: Kept)
             sizes.depth as f64 * block + pairs * (full * micro.full_pairs + windows * micro.window_pairs)
         };
         // the patches themselves, and the merger: its input twice, its inner layer before and behind the activation
-        total += patches * (F32 * sizes.patch_width + F32 * 4 * sizes.hidden) as f64;
+        total += patches * (F32 * sizes.patch_width / sizes.frames + F32 * 4 * sizes.hidden) as f64;
     }
     // numbers of the objective, padded: log-probabilities, ratios, masks and what their derivatives need
     let numbers = (60 * F32 * micro.responses * micro.longest) as f64;
@@ -212,7 +212,8 @@ pub(crate) fn forward(outline: &Outline, micro: &Micro, how: Execution) -> f64 {
     let decoder = micro.rows as f64 * text.forward_peak(how) as f64 + scores(text.heads, micro.pairs);
     // the whole batch's pictures are in memory as patches before they are features
     let patches = micro.patches as f64;
-    let pictures = patches * (F32 * outline.vision.patch_width + vision.forward_peak(how)) as f64
+    let sizes = outline.vision;
+    let pictures = patches * (F32 * sizes.patch_width / sizes.frames + vision.forward_peak(how)) as f64
         + scores(vision.heads, micro.full_pairs);
     decoder.max(pictures) + patches / outline.vision.merged as f64 * (F32 * text.d) as f64
 }

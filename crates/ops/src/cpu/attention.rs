@@ -5,7 +5,7 @@
 //! tile's probabilities again (Dao et al., FlashAttention), so memory grows linearly with length.
 
 use super::bridge::{Kernel, Known, Saved};
-use super::math::{dot, exp, max, vectorized};
+use super::math::{dot, exp, exponentials, max, vectorized};
 use super::matrix::{Matrix, Shared, View, product, uninitialized};
 use crate::{AttentionPlan, HeadShape};
 use gemm::Parallelism;
@@ -22,8 +22,12 @@ pub(crate) struct Attention {
     pub(crate) known: Known,
 }
 
-/// Query rows worked on at once, at most (unless one response is longer).
-const TILE: usize = 256;
+/// Query rows worked on at once, between these.
+const TILE: [usize; 2] = [64, 256];
+/// Scores that stay in the nearer caches.
+const SCORES: usize = 1 << 17;
+/// Query rows of a piece where attention is causal: the fewer, the fewer scores are computed that no row may look at.
+const PIECE: usize = 64;
 
 /// Consecutive query rows that see the same prefix.
 struct Tile {
@@ -32,7 +36,7 @@ struct Tile {
     pieces: Vec<Piece>,
 }
 
-/// Query rows of one span inside a tile, and the keys of the span that they can see.
+/// Consecutive query rows of one span inside a tile, and the keys of the span that they can see.
 struct Piece {
     rows: Range<usize>,
     keys: Range<usize>,
@@ -42,20 +46,26 @@ struct Piece {
 fn tiles(plan: &AttentionPlan, group: usize) -> Vec<Tile> {
     let mut tiles: Vec<Tile> = Vec::new();
     for span in &plan.groups[group].spans {
+        let most = (SCORES / (span.prefix.len() + span.rows.len()).max(1)).clamp(TILE[0], TILE[1]) / PIECE * PIECE;
         let mut from = span.rows.start;
         while from < span.rows.end {
-            let to = span.rows.end.min(from + TILE);
-            let keys = if plan.causal { span.rows.start..to } else { span.rows.clone() };
-            let piece = Piece { rows: from..to, keys };
+            let to = span.rows.end.min(from + most);
+            let pieces = if plan.causal {
+                let cut = |first: usize| first..to.min(first + PIECE);
+                let piece = |rows: Range<usize>| Piece { keys: span.rows.start..rows.end, rows };
+                (from..to).step_by(PIECE).map(|first| piece(cut(first))).collect()
+            } else {
+                vec![Piece { rows: from..to, keys: span.rows.clone() }]
+            };
             let joins = tiles.last().is_some_and(|tile| {
-                tile.prefix == span.prefix && tile.rows.end == from && to - tile.rows.start <= TILE
+                tile.prefix == span.prefix && tile.rows.end == from && to - tile.rows.start <= most
             });
             if joins {
                 let tile = tiles.last_mut().expect("there is a tile to join");
                 tile.rows.end = to;
-                tile.pieces.push(piece);
+                tile.pieces.extend(pieces);
             } else {
-                tiles.push(Tile { rows: from..to, prefix: span.prefix.clone(), pieces: vec![piece] });
+                tiles.push(Tile { rows: from..to, prefix: span.prefix.clone(), pieces });
             }
             from = to;
         }
@@ -99,19 +109,27 @@ impl Columns {
     }
 }
 
+/// Keys or values of a head, by token.
+#[derive(Clone, Copy)]
+struct Tokens<'a> {
+    values: &'a [f32],
+    /// Where the numbers of token `first` begin; those of the next are `stride` behind them.
+    offset: usize,
+    stride: usize,
+    first: usize,
+}
+
+impl Tokens<'_> {
+    fn at(self, token: usize) -> View {
+        View::rows(self.values, (token - self.first) * self.stride + self.offset, self.stride)
+    }
+}
+
 /// `target[rows of the tile, columns] = scale * left [prefix ; own keys]^T`, left rows starting at `left`.
-fn against_keys(
-    tile: &Tile,
-    left: View,
-    source: &[f32],
-    (offset, stride): (usize, usize),
-    width: usize,
-    scale: f32,
-    target: &mut [f32],
-) {
+fn against_keys(tile: &Tile, left: View, keys: Tokens, width: usize, scale: f32, target: &mut [f32]) {
     let columns = tile.columns();
     let rows = tile.rows.len();
-    let at = |row: usize| View::rows(source, row * stride + offset, stride).transposed();
+    let at = |row: usize| keys.at(row).transposed();
     // SAFETY: `target` has rows x columns values, and each product stays inside.
     unsafe {
         if !tile.prefix.is_empty() {
@@ -130,17 +148,9 @@ fn against_keys(
 }
 
 /// `target[rows of the tile] (+)= scores [prefix ; own rows of source]`.
-fn times_values(
-    tile: &Tile,
-    scores: &[f32],
-    source: &[f32],
-    (offset, stride): (usize, usize),
-    width: usize,
-    target: *mut f32,
-    target_stride: usize,
-) {
+fn times_values(tile: &Tile, scores: &[f32], values: Tokens, width: usize, target: *mut f32, target_stride: usize) {
     let columns = tile.columns();
-    let at = |row: usize| View::rows(source, row * stride + offset, stride);
+    let at = |row: usize| values.at(row);
     let has_prefix = !tile.prefix.is_empty();
     // SAFETY: `target` is the tile's part of the result, written by this task alone.
     unsafe {
@@ -159,11 +169,11 @@ fn times_values(
     }
 }
 
-/// `target[keys] += scores^T rows`, for keys of the prefix and of each piece; `target` is addressed by token.
-fn into_keys(tile: &Tile, scores: &[f32], rows: View, target: Shared, (offset, stride): (usize, usize), width: usize) {
-    let columns = tile.columns();
-    let at = |row: usize| target.at(row * stride + offset);
-    // SAFETY: these columns of the group's tokens are written by this task alone.
+/// `target[keys] += scores^T rows`, for keys of the prefix and of each piece; `target` is `[tokens, width]`, from token `first` on.
+fn into_keys(tile: &Tile, scores: &[f32], rows: View, target: &mut [f32], first: usize, width: usize) {
+    let (columns, stride) = (tile.columns(), width);
+    let mut at = |token: usize| target[(token - first) * width..].as_mut_ptr();
+    // SAFETY: the products stay inside the target, which has room for all of the group's tokens.
     unsafe {
         if !tile.prefix.is_empty() {
             let sizes = (tile.prefix.len(), width, tile.rows.len());
@@ -181,33 +191,35 @@ fn into_keys(tile: &Tile, scores: &[f32], rows: View, target: Shared, (offset, s
 }
 
 impl Attention {
-    /// Softmax of the visible scores of each row, zeros behind them; logarithms of the denominators by row.
-    fn softmax(&self, tile: &Tile, scores: &mut [f32], mut log_sum: impl FnMut(usize, f32)) {
+    /// Exponentials of the visible scores of each row less the largest, zeros behind them; by row, their sum, and that largest score.
+    fn exponentials(&self, tile: &Tile, scores: &mut [f32], mut sums: impl FnMut(usize, f32, f32, &mut [f32])) {
         let columns = tile.columns();
         for piece in &tile.pieces {
             let used = tile.prefix.len() + piece.keys.len();
             for row in piece.rows.clone() {
                 let at = (row - tile.rows.start) * columns;
                 let visible = tile.visible(piece, row, self.plan.causal);
-                let scores = &mut scores[at..at + used];
-                let logarithm = vectorized(
+                let (seen, hidden) = scores[at..at + used].split_at_mut(visible);
+                let (sum, largest) = vectorized(
                     #[inline(always)]
                     || {
-                        let (seen, hidden) = scores.split_at_mut(visible);
                         let largest = max(seen);
-                        for score in seen.iter_mut() {
-                            *score = exp(*score - largest);
-                        }
-                        let total = super::math::sum(seen);
-                        let scale = 1.0 / total;
-                        seen.iter_mut().for_each(|score| *score *= scale);
+                        let sum = exponentials(seen, largest, 1.0);
                         hidden.fill(0.0);
-                        largest + total.ln()
+                        (sum, largest)
                     },
                 );
-                log_sum(row, logarithm);
+                sums(row, sum, largest, seen);
             }
         }
+    }
+
+    /// Softmax of the visible scores of each row, zeros behind them.
+    fn softmax(&self, tile: &Tile, scores: &mut [f32]) {
+        self.exponentials(tile, scores, |_, sum, _, seen| {
+            let scale = 1.0 / sum;
+            seen.iter_mut().for_each(|score| *score *= scale);
+        });
     }
 
     /// A tile's probabilities from its scores and the kept logarithms, and zeros behind what a row can see.
@@ -284,7 +296,8 @@ impl Kernel<1> for Attention {
                     .flat_map(move |head| tiles(&self.plan, group).into_iter().map(move |tile| (tile, head)))
             })
             .collect();
-        work.par_iter().for_each_init(Vec::new, |scratch: &mut Vec<f32>, (tile, head)| {
+        let room = || (Vec::new(), Vec::new());
+        work.par_iter().for_each_init(room, |(scratch, denominators): &mut (Vec<f32>, Vec<f32>), (tile, head)| {
             let columns = Columns::new(shape, *head);
             let size = tile.rows.len() * tile.columns();
             if scratch.len() < size {
@@ -292,15 +305,25 @@ impl Kernel<1> for Attention {
             }
             let scores = &mut scratch[..size];
             let queries = View::rows(source, tile.rows.start * columns.stride + columns.query, columns.stride);
-            against_keys(tile, queries, source, (columns.key, columns.stride), columns.width, shape.scale(), scores);
-            self.softmax(tile, scores, |row, logarithm| {
+            let of = |offset: usize| Tokens { values: source, offset, stride: columns.stride, first: 0 };
+            against_keys(tile, queries, of(columns.key), columns.width, shape.scale(), scores);
+            denominators.clear();
+            self.exponentials(tile, scores, |row, sum, largest, _| {
+                denominators.push(sum);
                 if tracked {
                     // SAFETY: each row and head belongs to one task.
-                    unsafe { *kept.at(row * shape.heads + head) = logarithm };
+                    unsafe { *kept.at(row * shape.heads + head) = largest + sum.ln() };
                 }
             });
-            let target = target.at(tile.rows.start * outputs + head * shape.width);
-            times_values(tile, scores, source, (columns.value, columns.stride), columns.width, target, outputs);
+            let first = target.at(tile.rows.start * outputs + head * shape.width);
+            times_values(tile, scores, of(columns.value), columns.width, first, outputs);
+            for (row, sum) in tile.rows.clone().zip(denominators) {
+                let first = target.at(row * outputs + head * shape.width);
+                // SAFETY: as above; the product has written these numbers.
+                let values = unsafe { std::slice::from_raw_parts_mut(first, shape.width) };
+                let scale = 1.0 / *sum;
+                values.iter_mut().for_each(|value| *value *= scale);
+            }
         });
         (Matrix::from_vec(output, n, outputs), logarithms)
     }
@@ -309,13 +332,31 @@ impl Kernel<1> for Attention {
         let (packed, shape) = (saved.input(0), self.shape);
         let output = saved.output.as_ref().expect("the kernel keeps its output");
         let (n, outputs) = (packed.rows, shape.heads * shape.width);
-        let mut dpacked = vec![0f32; n * shape.packed()];
+        let mut dpacked = uninitialized(n * shape.packed());
         let target = Shared(dpacked.as_mut_ptr());
         let (source, dy, y) = (packed.values(), gradient.values(), output.values());
         let work: Vec<(usize, usize)> =
             (0..self.plan.groups.len()).flat_map(|group| (0..shape.kv_heads).map(move |pair| (group, pair))).collect();
         let repeat = shape.heads / shape.kv_heads;
-        work.par_iter().for_each_init(Vec::new, |scratch: &mut Vec<f32>, &(group, pair)| {
+        let room = || (Vec::new(), Vec::new());
+        work.par_iter().for_each_init(room, |(scratch, of_tokens): &mut (Vec<f32>, Vec<f32>), &(group, pair)| {
+            // keys and values of the group, and their gradients, by themselves: in the projection rows of one head lie far apart
+            let tokens = self.plan.groups[group].tokens();
+            let part = tokens.len() * shape.width;
+            of_tokens.clear();
+            of_tokens.resize(4 * part, 0.0);
+            let (keys_and_values, gradients) = of_tokens.split_at_mut(2 * part);
+            let (dkeys, dvalues) = gradients.split_at_mut(part);
+            let all = Columns::new(shape, pair * repeat);
+            for (token, i) in tokens.clone().zip((0..part).step_by(shape.width)) {
+                for (offset, place) in [(all.key, i), (all.value, part + i)] {
+                    let from = token * all.stride + offset;
+                    keys_and_values[place..place + shape.width].copy_from_slice(&source[from..from + shape.width]);
+                }
+            }
+            let of =
+                |offset: usize| Tokens { values: keys_and_values, offset, stride: shape.width, first: tokens.start };
+            let (keys, values) = (of(0), of(part));
             for tile in tiles(&self.plan, group) {
                 let size = tile.rows.len() * tile.columns();
                 if scratch.len() < 2 * size {
@@ -326,19 +367,27 @@ impl Kernel<1> for Attention {
                     let at = Columns::new(shape, head);
                     let queries = View::rows(source, tile.rows.start * at.stride + at.query, at.stride);
                     let upstream = View::rows(dy, tile.rows.start * outputs + head * shape.width, outputs);
-                    against_keys(&tile, queries, source, (at.key, at.stride), at.width, shape.scale(), scores);
+                    against_keys(&tile, queries, keys, at.width, shape.scale(), scores);
                     if saved.numbers.is_empty() {
-                        self.softmax(&tile, scores, |_, _| ());
+                        self.softmax(&tile, scores);
                     } else {
                         self.probabilities(&tile, scores, |row| saved.numbers[row * shape.heads + head]);
                     }
-                    into_keys(&tile, scores, upstream, target, (at.value, at.stride), at.width);
-                    against_keys(&tile, upstream, source, (at.value, at.stride), at.width, 1.0, dscores);
+                    into_keys(&tile, scores, upstream, dvalues, tokens.start, at.width);
+                    against_keys(&tile, upstream, values, at.width, 1.0, dscores);
                     let first = head * shape.width;
                     self.scores_gradient(&tile, (scores, dscores), (&dy[first..], &y[first..]), outputs);
                     let dqueries = target.at(tile.rows.start * at.stride + at.query);
-                    times_values(&tile, dscores, source, (at.key, at.stride), at.width, dqueries, at.stride);
-                    into_keys(&tile, dscores, queries, target, (at.key, at.stride), at.width);
+                    times_values(&tile, dscores, keys, at.width, dqueries, at.stride);
+                    into_keys(&tile, dscores, queries, dkeys, tokens.start, at.width);
+                }
+            }
+            for (token, i) in tokens.zip((0..part).step_by(shape.width)) {
+                for (offset, gradient) in [(all.key, &dkeys), (all.value, &dvalues)] {
+                    // SAFETY: these columns of the group's tokens are written by this task alone.
+                    let row =
+                        unsafe { std::slice::from_raw_parts_mut(target.at(token * all.stride + offset), shape.width) };
+                    row.copy_from_slice(&gradient[i..i + shape.width]);
                 }
             }
         });

@@ -1,16 +1,17 @@
 //! Keys and values of prompts and of responses in progress, and attention of one new token a row against them.
 //!
-//! Keys are kept transposed (`[width, tokens]`), so that the scores of one query are sums of contiguous rows. A prompt's keys
-//! are held once, for all responses of its group. Each row is computed by itself, in the same order whatever rows stand beside it.
+//! Keys are kept transposed, in panels of a few tokens (`[tokens / 32, width, 32]`): the scores of one query are sums of contiguous rows,
+//! and a step reads the keys from front to back. A prompt's keys are held once, for all responses of its group. Each row is computed by
+//! itself, in the same order whatever rows stand beside it.
 
 use super::few::{LANES, Rows, product_of_few};
-use super::math::{exp, max, sum};
+use super::math::{exponentials, max};
 use super::matrix::{Matrix, Shared, uninitialized};
 use crate::{CachedRow, HeadShape};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// Keys `[kv_heads, width, padded tokens]` and values `[kv_heads, tokens, width]` of one prompt in one layer.
+/// Keys `[kv_heads, tokens / 32, width, 32]` and values `[kv_heads, tokens, width]` of one prompt in one layer.
 #[derive(Debug)]
 struct PromptCache {
     tokens: usize,
@@ -30,13 +31,21 @@ struct LayerCache {
 #[derive(Debug)]
 pub(crate) struct HostCache {
     shape: HeadShape,
-    /// Tokens of a row, rounded up to whole vectors.
+    /// Tokens of a row, rounded up to whole panels.
     capacity: usize,
     layers: Vec<LayerCache>,
 }
 
 /// Rows of a prompt that one task computes: enough to share what is loaded of the prompt's keys, few enough to occupy all threads.
 const ROWS: usize = 8;
+
+/// Tokens of a panel of keys.
+const PANEL: usize = 32;
+
+/// Where a token's keys begin, of `width` each; they are `PANEL` apart.
+fn place(token: usize, width: usize) -> usize {
+    token / PANEL * PANEL * width + token % PANEL
+}
 
 /// Whole vectors for so many tokens.
 fn padded(tokens: usize) -> usize {
@@ -45,7 +54,7 @@ fn padded(tokens: usize) -> usize {
 
 impl HostCache {
     pub(crate) fn new(shape: HeadShape, layers: usize, rows: usize, tokens: usize) -> Self {
-        let capacity = padded(tokens);
+        let capacity = tokens.next_multiple_of(PANEL);
         let size = rows * shape.kv_heads * shape.width * capacity;
         let layer = || LayerCache { prompts: HashMap::new(), keys: vec![0.0; size], values: vec![0.0; size] };
         Self { shape, capacity, layers: (0..layers).map(|_| layer()).collect() }
@@ -55,14 +64,14 @@ impl HostCache {
     pub(crate) fn insert(&mut self, layer: usize, prompt: usize, packed: &Matrix) {
         let HeadShape { heads, kv_heads, width } = self.shape;
         let (tokens, stride) = (packed.rows, packed.columns);
-        let padded = padded(tokens);
+        let padded = tokens.next_multiple_of(PANEL);
         let mut keys = vec![0.0; kv_heads * width * padded];
         let mut values = uninitialized(kv_heads * width * tokens);
         for (token, row) in packed.values().chunks_exact(stride).enumerate() {
             for head in 0..kv_heads {
                 let (key, value) = ((heads + head) * width, (heads + kv_heads + head) * width);
                 for i in 0..width {
-                    keys[(head * width + i) * padded + token] = row[key + i];
+                    keys[head * width * padded + place(token, width) + i * PANEL] = row[key + i];
                 }
                 let at = (head * tokens + token) * width;
                 values[at..at + width].copy_from_slice(&row[value..value + width]);
@@ -121,7 +130,7 @@ fn append(layer: &mut LayerCache, shape: HeadShape, capacity: usize, packed: &Ma
             let at = (row.slot * kv_heads + pair) * width * capacity;
             let (key, value) = ((heads + pair) * width, (heads + kv_heads + pair) * width);
             for i in 0..width {
-                layer.keys[at + i * capacity + length] = source[key + i];
+                layer.keys[at + place(length, width) + i * PANEL] = source[key + i];
             }
             let at = at + length * width;
             layer.values[at..at + width].copy_from_slice(&source[value..value + width]);
@@ -173,21 +182,39 @@ impl Block<'_> {
         scratch.results.resize(members.len() * part, 0.0);
     }
 
-    /// The prompt's keys `[width, padded tokens]` and values `[tokens, width]`.
-    fn shared(&self) -> [Rows<'_>; 2] {
+    /// The prompt's keys in panels, and values `[tokens, width]`.
+    fn shared(&self) -> (&[f32], Rows<'_>) {
         let (width, prompt) = (self.shape.width, self.prompt);
         let part = |tokens: usize| self.pair * width * tokens..(self.pair + 1) * width * tokens;
-        let padded = padded(prompt.tokens);
-        let (keys, values) = (&prompt.keys[part(padded)], &prompt.values[part(prompt.tokens)]);
-        [Rows { values: keys, stride: padded }, Rows { values, stride: width }]
+        let keys = &prompt.keys[part(prompt.tokens.next_multiple_of(PANEL))];
+        (keys, Rows { values: &prompt.values[part(prompt.tokens)], stride: width })
     }
 
-    /// A row's own keys `[width, capacity]` and values `[capacity, width]`.
-    fn own(&self, row: &CachedRow) -> [Rows<'_>; 2] {
+    /// A row's own keys in panels, and values `[capacity, width]`.
+    fn own(&self, row: &CachedRow) -> (&[f32], Rows<'_>) {
         let size = self.shape.width * self.capacity;
         let at = (row.slot * self.shape.kv_heads + self.pair) * size;
         let [keys, values] = [&self.layer.keys, &self.layer.values].map(|all| &all[at..at + size]);
-        [Rows { values: keys, stride: self.capacity }, Rows { values, stride: self.shape.width }]
+        (keys, Rows { values, stride: self.shape.width })
+    }
+}
+
+/// Products of `count` queries with the keys of so many tokens, rounded up to whole vectors.
+#[inline(always)]
+fn scores_of<S: pulp::Simd>(
+    simd: S,
+    count: usize,
+    tokens: usize,
+    queries: Rows,
+    keys: &[f32],
+    target: &mut [f32],
+    stride: usize,
+) {
+    let width = queries.stride;
+    for (panel, keys) in keys.chunks_exact(PANEL * width).take(tokens.div_ceil(PANEL)).enumerate() {
+        let columns = padded(tokens - panel * PANEL).min(PANEL);
+        let keys = Rows { values: keys, stride: PANEL };
+        product_of_few(simd, (count, columns, width), queries, keys, &mut target[panel * PANEL..], stride, false);
     }
 }
 
@@ -205,14 +232,13 @@ impl pulp::WithSimd for Attend<'_> {
         let (width, repeat, tokens) = (block.shape.width, block.repeat(), block.prompt.tokens);
         let (before, stride) = (padded(tokens), block.stride());
         let count = block.rows.len() * repeat;
-        let [keys, values] = block.shared();
+        let (keys, values) = block.shared();
         let all = Rows { values: queries, stride: width };
-        product_of_few(simd, (count, before, width), all, keys, scores, stride, false);
+        scores_of(simd, count, tokens, all, keys, scores, stride);
         for (i, row) in block.rows.iter().enumerate() {
             let own = Rows { values: &queries[i * repeat * width..], stride: width };
             let target = &mut scores[i * repeat * stride + before..];
-            let sizes = (repeat, padded(row.length + 1), width);
-            product_of_few(simd, sizes, own, block.own(row)[0], target, stride, false);
+            scores_of(simd, repeat, row.length + 1, own, block.own(row).0, target, stride);
         }
         for (query, scores) in scores.chunks_exact_mut(stride).enumerate() {
             let (first, own) = scores.split_at_mut(before);
@@ -224,7 +250,7 @@ impl pulp::WithSimd for Attend<'_> {
             let weights = Rows { values: &scores[i * repeat * stride + before..], stride };
             let target = &mut results[i * repeat * width..];
             let sizes = (repeat, width, row.length + 1);
-            product_of_few(simd, sizes, weights, block.own(row)[1], target, width, true);
+            product_of_few(simd, sizes, weights, block.own(row).1, target, width, true);
         }
     }
 }
@@ -235,10 +261,7 @@ fn softmax(first: &mut [f32], own: &mut [f32], scale: f32) {
     let largest = max(first).max(max(own));
     let mut total = 0.0;
     for part in [&mut *first, &mut *own] {
-        for score in part.iter_mut() {
-            *score = exp((*score - largest) * scale);
-        }
-        total += sum(part);
+        total += exponentials(part, largest, scale);
     }
     let scale = 1.0 / total;
     first.iter_mut().for_each(|weight| *weight *= scale);

@@ -1,9 +1,11 @@
 //! A linear map with optional bias and residual: y = x W^T (+ b) (+ r).
 
+use super::blocks::{by_rows, sum_over_rows};
 use super::bridge::{Kernel, Known, Saved};
-use super::matrix::{Matrix, View, parallelism, product, uninitialized};
+use super::matrix::{Matrix, Shared, View, product, uninitialized};
 use super::panels;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Inputs: x `[n, in]`, W `[out, in]` (the layout of the checkpoint), then b `[1, out]` if `bias`, then r `[n, out]` if `residual`.
 #[derive(Debug)]
@@ -35,36 +37,41 @@ impl Linear {
             }
             None => Matrix::from_vec(uninitialized(n * width), n, width),
         };
-        if let Some(bias) = &bias {
-            let bias = bias.values();
-            let add = self.residual;
-            output.values_mut().par_chunks_mut(64 * width).for_each(|rows| {
-                for row in rows.chunks_exact_mut(width) {
-                    if add {
-                        row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-                    } else {
-                        row.copy_from_slice(bias);
-                    }
+        let target = Shared(output.values_mut().as_mut_ptr());
+        // SAFETY: rows of the result, which is not aliased; blocks do not overlap.
+        let lines = |rows: &Range<usize>| unsafe {
+            std::slice::from_raw_parts_mut(target.at(rows.start * width), rows.len() * width)
+        };
+        let add_bias = |rows: &Range<usize>| {
+            let Some(bias) = bias.as_ref().map(Matrix::values) else { return };
+            for row in lines(rows).chunks_exact_mut(width) {
+                if self.residual {
+                    row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+                } else {
+                    row.copy_from_slice(bias);
                 }
-            });
-        }
+            }
+        };
         if laid_out.is_some() {
-            panels::product(&x, &weight, width, output.values_mut(), keep);
+            add_bias(&(0..n));
+            panels::product(&x, &weight, width, lines(&(0..n)), keep);
             return output;
         }
-        let target = output.values_mut().as_mut_ptr();
-        let left = View::rows(x.values(), 0, x.columns);
-        let right = View::rows(weight.values(), 0, weight.columns).transposed();
-        let sizes = (n, width, x.columns);
-        // SAFETY: shapes were checked above; the target is not aliased.
-        unsafe { product(sizes, target, width, keep, left, right, 1.0, parallelism(n, width, x.columns)) };
+        by_rows(n, width * x.columns, |rows, parallelism| {
+            add_bias(&rows);
+            let left = View::rows(x.values(), rows.start * x.columns, x.columns);
+            let right = View::rows(weight.values(), 0, weight.columns).transposed();
+            let sizes = (rows.len(), width, x.columns);
+            let target = lines(&rows).as_mut_ptr();
+            // SAFETY: shapes were checked above; the target is not aliased.
+            unsafe { product(sizes, target, width, keep, left, right, 1.0, parallelism) };
+        });
         output
     }
 
     fn gradients<const N: usize>(&self, saved: &Saved<N>, gradient: &Matrix, wanted: [bool; N]) -> [Option<Matrix>; N] {
         let (x, weight) = (saved.input(0), saved.input(1));
         let (n, input, output) = (x.rows, x.columns, weight.rows);
-        let dy = View::rows(gradient.values(), 0, output);
         std::array::from_fn(|index| {
             if !wanted[index] {
                 return None;
@@ -72,24 +79,19 @@ impl Linear {
             Some(match index {
                 0 => {
                     let mut dx = uninitialized(n * input);
-                    let right = View::rows(weight.values(), 0, input);
-                    let sizes = (n, input, output);
-                    // SAFETY: as in the forward pass.
-                    unsafe {
-                        product(sizes, dx.as_mut_ptr(), input, false, dy, right, 1.0, parallelism(n, input, output))
-                    };
+                    let target = Shared(dx.as_mut_ptr());
+                    by_rows(n, input * output, |rows, parallelism| {
+                        let left = View::rows(gradient.values(), rows.start * output, output);
+                        let right = View::rows(weight.values(), 0, input);
+                        let sizes = (rows.len(), input, output);
+                        // SAFETY: as in the forward pass.
+                        unsafe {
+                            product(sizes, target.at(rows.start * input), input, false, left, right, 1.0, parallelism)
+                        };
+                    });
                     Matrix::from_vec(dx, n, input)
                 }
-                1 => {
-                    let mut dw = uninitialized(output * input);
-                    let (left, right) = (dy.transposed(), View::rows(x.values(), 0, input));
-                    let sizes = (output, input, n);
-                    // SAFETY: as in the forward pass.
-                    unsafe {
-                        product(sizes, dw.as_mut_ptr(), input, false, left, right, 1.0, parallelism(n, input, output))
-                    };
-                    Matrix::from_vec(dw, output, input)
-                }
+                1 => sum_over_rows(gradient, x),
                 2 if self.bias => Matrix::from_vec(column_sums(gradient.values(), output), 1, output),
                 _ => gradient.clone(),
             })

@@ -45,17 +45,18 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 
 const LANES: usize = 16;
 
-/// Sum in a fixed order (16 partial sums), whatever the vector width.
+/// Replaces values by e^((value - offset) scale), and gives their sum, in a fixed order (16 partial sums) whatever the vector width.
 #[inline(always)]
-pub(crate) fn sum(values: &[f32]) -> f32 {
+pub(crate) fn exponentials(values: &mut [f32], offset: f32, scale: f32) -> f32 {
     let mut partial = [0f32; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    let (chunks, rest) = values.as_chunks_mut::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
+            chunk[lane] = exp((chunk[lane] - offset) * scale);
             partial[lane] += chunk[lane];
         }
     }
+    rest.iter_mut().for_each(|value| *value = exp((*value - offset) * scale));
     fold(partial) + rest.iter().sum::<f32>()
 }
 
@@ -118,9 +119,12 @@ mod tests {
     #[test]
     fn reductions() {
         let a: Vec<f32> = (0..37).map(|i| (i as f32 - 11.0) * 0.5).collect();
-        assert_eq!(sum(&a), a.iter().sum::<f32>());
         assert_eq!(max(&a), 12.5);
         assert_eq!(max(&[]), f32::NEG_INFINITY);
         assert_eq!(dot(&a, &a), a.iter().map(|x| x * x).sum::<f32>());
+        let mut powers = a.clone();
+        let total = exponentials(&mut powers, 1.5, 0.25);
+        assert!(powers.iter().zip(&a).all(|(power, x)| *power == exp((x - 1.5) * 0.25)));
+        assert!((total - powers.iter().sum::<f32>()).abs() < 1e-5 * total);
     }
 }

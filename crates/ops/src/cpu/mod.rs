@@ -5,6 +5,7 @@
 //! derivative needs. `crate::composed` computes the same functions from burn's operations on every backend; tests compare the two.
 
 mod attention;
+mod blocks;
 mod bridge;
 mod decode;
 mod dropout;
