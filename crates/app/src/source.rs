@@ -11,6 +11,7 @@ use percept_text::PromptBuilder;
 use percept_trainer::{TaskSource, TrainError};
 use percept_vision::{Alpha, Corruption, Limits, Picture, Pixels, Preprocessor, bound_pixels, decode};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How rows become tasks.
@@ -312,6 +313,10 @@ impl Source {
     }
 }
 
+fn seam(error: anyhow::Error) -> TrainError {
+    TrainError::Seam(crate::messages::chain(&error))
+}
+
 impl TaskSource for Source {
     fn num_rows(&self) -> usize {
         self.usable.len()
@@ -322,6 +327,11 @@ impl TaskSource for Source {
     }
 
     fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError> {
-        self.prepare(visit).map_err(|error| TrainError::Seam(crate::messages::chain(&error)))
+        self.prepare(visit).map_err(seam)
+    }
+
+    fn tasks(&mut self, visits: Range<u64>) -> Result<Vec<Option<Task>>, TrainError> {
+        let all: Vec<_> = visits.into_par_iter().map(|visit| self.prepare(visit)).collect();
+        all.into_iter().map(|task| task.map_err(seam)).collect()
     }
 }

@@ -81,6 +81,52 @@ pub fn linear_known(
     }
 }
 
+/// A map's weight `[out, in]` and bias `[1, out]`.
+#[derive(Clone, Debug)]
+pub struct MapOf {
+    pub weight: Tensor<2>,
+    pub bias: Option<Tensor<2>>,
+}
+
+/// A root-mean-square normalization's scale `[1, d]`, and what is added to the mean of squares.
+#[derive(Clone, Debug)]
+pub struct NormOf {
+    pub gamma: Tensor<2>,
+    pub epsilon: f32,
+}
+
+/// Whether [`before_attention`] and [`after_attention`] are there for these numbers: float32 on the CPU, and without a graph.
+pub fn has_halves(x: &Tensor<2>) -> bool {
+    fused(x) && !x.device().is_autodiff()
+}
+
+/// A block's normalization, projection and rotation in one, without gradient; where [`has_halves`].
+///
+/// # Shapes
+/// `x` `[n, d]`; result `[n, packed]`, whose first `heads` heads are rotated.
+pub fn before_attention(x: Tensor<2>, norm: NormOf, map: MapOf, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
+    let rotate = cpu::Rotate { table: table.clone(), heads };
+    flex(cpu::before_attention(&host(x), &normalization(norm), &map_of(map), &rotate))
+}
+
+/// What a block does behind its attention, in one and without gradient; where [`has_halves`]: `y = x + output(attended)`, and
+/// `y + down(silu(gate(norm(y))) * up(norm(y)))`.
+///
+/// # Shapes
+/// `x` `[n, d]`, `attended` `[n, heads * width]`, `maps` of the output, of gate and up one below the other, and down; result `[n, d]`.
+pub fn after_attention(x: Tensor<2>, attended: Tensor<2>, norm: NormOf, maps: [MapOf; 3]) -> Tensor<2> {
+    let [output, gate_up, down] = maps.map(map_of);
+    flex(cpu::after_attention(host(x), &host(attended), &output, &normalization(norm), &gate_up, &down))
+}
+
+fn map_of(map: MapOf) -> cpu::Map {
+    cpu::Map { weight: host(map.weight), bias: map.bias.map(host) }
+}
+
+fn normalization(norm: NormOf) -> cpu::Norm {
+    cpu::Norm { kernel: cpu::RmsNorm { epsilon: norm.epsilon }, gamma: host(norm.gamma) }
+}
+
 /// A weight `[out, in]` laid out for products with few rows, without gradient; see [`lay_out`].
 #[derive(Clone, Debug)]
 pub struct LaidOut {
@@ -99,7 +145,7 @@ pub fn lay_out(weight: Tensor<2>) -> LaidOut {
         return LaidOut { tensor: weight.transpose(), outputs };
     }
     let panels = cpu::lay_out(&host(weight));
-    LaidOut { tensor: Tensor::from_primitive::<burn::backend::Flex>(panels.into_tensor()), outputs }
+    LaidOut { tensor: flex(panels), outputs }
 }
 
 /// [`linear`] with a weight that was laid out, without gradient.
@@ -118,7 +164,7 @@ pub fn linear_laid_out(
     }
     let kernel = cpu::Linear { bias: bias.is_some(), residual: residual.is_some(), known: cpu::Known::default() };
     let inputs = [Some(x), Some(weight.tensor.clone()), bias, residual].into_iter().flatten().map(host).collect();
-    Tensor::from_primitive::<burn::backend::Flex>(kernel.output(inputs, Some(weight.outputs)).into_tensor())
+    flex(kernel.output(inputs, Some(weight.outputs)))
 }
 
 /// `gamma * x / sqrt(mean(x^2) + epsilon)` over the last dimension.
@@ -254,7 +300,7 @@ pub fn append_rows(rows: &Tensor<2>, into: &mut Vec<f32>) {
 /// # Shapes
 /// `sources` `[_, width]`; result `[rows.len(), width]`.
 pub fn collect_rows(sources: &[&[f32]], width: usize, rows: &[(u32, u32)]) -> Tensor<2> {
-    Tensor::from_primitive::<burn::backend::Flex>(cpu::collect_rows(sources, width, rows).into_tensor())
+    flex(cpu::collect_rows(sources, width, rows))
 }
 
 /// Log-probability of each target under softmax(hidden head^T / temperature), and the entropy of that distribution on request.
@@ -337,7 +383,7 @@ impl KeyValueCache {
         match &mut self.store {
             Store::Host(cache) => {
                 let output = cpu::decode(cache, layer, &host(packed), rows);
-                Tensor::from_primitive::<burn::backend::Flex>(output.into_tensor())
+                flex(output)
             }
             Store::Device(cache) => broken::spoiled("decode", cache.attend(layer, packed, rows)),
         }
@@ -345,6 +391,10 @@ impl KeyValueCache {
 }
 
 /// The tensor's memory on the CPU backend.
+fn flex(matrix: cpu::Matrix) -> Tensor<2> {
+    Tensor::from_primitive::<burn::backend::Flex>(matrix.into_tensor())
+}
+
 fn host(tensor: Tensor<2>) -> cpu::Matrix {
     let primitive = tensor.try_into_primitive::<burn::backend::Flex>();
     cpu::Matrix::new(primitive.expect("decoding takes tensors of the CPU backend without gradient"))

@@ -2,6 +2,7 @@
 
 use crate::TrainError;
 use percept_core::{PicturePatches, Policy, Task};
+use std::ops::Range;
 use std::path::Path;
 
 /// Rows of a data set in the order of visits, as tasks.
@@ -14,6 +15,14 @@ pub trait TaskSource: Send {
     /// # Errors
     /// When the row is bad and must not be skipped.
     fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError>;
+
+    /// The tasks of several visits, in order; a source that can prepares them side by side.
+    ///
+    /// # Errors
+    /// As [`TaskSource::task`], for the first bad row.
+    fn tasks(&mut self, visits: Range<u64>) -> Result<Vec<Option<Task>>, TrainError> {
+        visits.map(|visit| self.task(visit)).collect()
+    }
 
     /// A picture as the policy is shown it, as a PNG file, for samples; nothing where that cannot be told.
     fn png(&self, _picture: &PicturePatches) -> Option<Vec<u8>> {

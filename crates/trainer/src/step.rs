@@ -290,20 +290,23 @@ pub(crate) fn next_tasks(
     let mut tasks = Vec::with_capacity(count);
     let mut in_a_row = 0;
     while tasks.len() < count {
-        match source.task(*next)? {
-            Some(task) => {
-                tasks.push(Arc::new(task));
-                in_a_row = 0;
-            }
-            None => {
-                *skipped += 1;
-                in_a_row += 1;
-                if in_a_row > limit {
-                    return Err(TrainError::NoUsableRow { skipped: in_a_row });
+        let visits = *next..*next + (count - tasks.len()) as u64;
+        for task in source.tasks(visits)? {
+            *next += 1;
+            match task {
+                Some(task) => {
+                    tasks.push(Arc::new(task));
+                    in_a_row = 0;
+                }
+                None => {
+                    *skipped += 1;
+                    in_a_row += 1;
+                    if in_a_row > limit {
+                        return Err(TrainError::NoUsableRow { skipped: in_a_row });
+                    }
                 }
             }
         }
-        *next += 1;
     }
     Ok(tasks)
 }

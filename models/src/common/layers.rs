@@ -5,7 +5,7 @@ use super::parameters::{Make, Parameters, Spec, parameters_of};
 use crate::ModelError;
 use burn::tensor::{DType, Device, Tensor};
 use percept_core::Parameter;
-use percept_ops::{LaidOut, RowKeys};
+use percept_ops::{LaidOut, MapOf, NormOf, RowKeys};
 use std::sync::Arc;
 
 /// What goes through maps along with their rows.
@@ -90,13 +90,10 @@ impl Linear {
         self.map(x, None, along)
     }
 
-    /// The map of rows in which each of `[outer, times, inner]` inputs stands once: it is the same `times` times.
+    /// The convolution of rows in which each of `[outer, times, inner]` inputs stands once: it is the same `times` times.
     pub(crate) fn forward_repeated(&self, x: Tensor<2>, [outer, times, inner]: [usize; 3], along: Along) -> Tensor<2> {
-        let [rows, outputs] = [x.dims()[0], self.weight.value.dims()[0]];
-        if self.adapter.is_some() || self.bias.is_some() {
-            let x = x.reshape([rows, outer, 1, inner]).expand([rows, outer, times, inner]);
-            return self.forward(x.reshape([rows, outer * times * inner]), along);
-        }
+        assert!(self.adapter.is_none() && self.bias.is_none(), "a convolution has neither a bias nor an adapter");
+        let outputs = self.weight.value.dims()[0];
         along.result(|known| {
             let dtype = self.weight.value.dtype();
             let weight = percept_ops::cast(self.weight.value.clone(), DType::F32);
@@ -108,6 +105,14 @@ impl Linear {
     /// The map added to `residual`, in the residual's type.
     pub(crate) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>, along: Along) -> Tensor<2> {
         self.map(x, Some(residual), along)
+    }
+
+    /// The weight and bias, where the map is nothing but them and they are float32.
+    pub(crate) fn plain(&self) -> Option<MapOf> {
+        let weight = &self.weight.value;
+        let plain = self.adapter.is_none() && self.laid_out.is_none() && weight.dtype() == DType::F32;
+        let bias = || self.bias.as_ref().map(|bias| bias.value.clone());
+        plain.then(|| MapOf { weight: weight.clone(), bias: bias() })
     }
 
     fn map(&self, x: Tensor<2>, residual: Option<Tensor<2>>, along: Along) -> Tensor<2> {
@@ -171,6 +176,10 @@ impl RmsNorm {
     /// Of float32 numbers, which it stays in.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         percept_ops::rms_norm(x, self.gamma.value.clone(), self.epsilon)
+    }
+
+    pub(crate) fn plain(&self) -> NormOf {
+        NormOf { gamma: self.gamma.value.clone(), epsilon: self.epsilon }
     }
 
     /// The same, as input of a map that computes in `dtype`.

@@ -46,6 +46,38 @@ impl Pass<'_> {
     pub(super) fn attention(self, packed: Tensor<2>, plan: &Arc<AttentionPlan>) -> Tensor<2> {
         self.along.result(|known| percept_ops::attention_known(packed, plan, self.heads, known))
     }
+
+    /// Rotated queries, keys and values.
+    pub(super) fn before_attention(self, x: Tensor<2>, norm: &RmsNorm, qkv: &Linear) -> Tensor<2> {
+        let turned = self.heads.heads + self.heads.kv_heads;
+        if let (true, Some(map)) = (self.in_one(&x), qkv.plain()) {
+            return percept_ops::before_attention(x, norm.plain(), map, self.rotary, turned);
+        }
+        let packed = qkv.forward(norm.before(x, self.dtype), self.along);
+        percept_ops::rotate(packed, self.rotary, turned)
+    }
+
+    /// What a block does with its attention; `maps`: of the output, of gate and up, and down.
+    pub(super) fn after_attention(
+        self,
+        x: Tensor<2>,
+        attended: Tensor<2>,
+        norm: &RmsNorm,
+        maps: [&Linear; 3],
+    ) -> Tensor<2> {
+        if let (true, [Some(output), Some(gate_up), Some(down)]) = (self.in_one(&x), maps.map(Linear::plain)) {
+            return percept_ops::after_attention(x, attended, norm.plain(), [output, gate_up, down]);
+        }
+        let [output, gate_up, down] = maps;
+        let x = output.add_to(x, attended, self.along);
+        let inner = percept_ops::swiglu(gate_up.forward(norm.before(x.clone(), self.dtype), self.along));
+        down.add_to(x, inner, self.along)
+    }
+
+    /// Whether nothing looks at what lies between the steps of a block.
+    fn in_one(self, x: &Tensor<2>) -> bool {
+        self.dtype == DType::F32 && self.along.book.is_none() && percept_ops::has_halves(x)
+    }
 }
 
 impl TextDecoder {
@@ -115,9 +147,7 @@ impl TextDecoder {
 impl Block {
     /// Rotated queries, keys and values.
     pub(super) fn before_attention(&self, x: Tensor<2>, pass: Pass) -> Tensor<2> {
-        let Pass { dtype, rotary, heads, along } = pass;
-        let packed = self.qkv.forward(self.norm1.before(x, dtype), along);
-        percept_ops::rotate(packed, rotary, heads.heads + heads.kv_heads)
+        pass.before_attention(x, &self.norm1, &self.qkv)
     }
 
     /// The block's result; of some rows only when they are named.
@@ -129,16 +159,14 @@ impl Block {
         wanted: Option<&Arc<[Row]>>,
     ) -> Tensor<2> {
         let of_wanted;
-        let mut along = pass.along;
+        let mut pass = pass;
         if let Some(wanted) = wanted {
             attended = percept_ops::gather(attended, None, wanted);
             x = percept_ops::gather(x, None, wanted);
-            of_wanted = along.keys.map(|keys| Arc::new(keys.of(wanted)));
-            along.keys = of_wanted.as_ref();
+            of_wanted = pass.along.keys.map(|keys| Arc::new(keys.of(wanted)));
+            pass.along.keys = of_wanted.as_ref();
         }
-        let x = self.output.add_to(x, attended, along);
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), pass.dtype), along));
-        self.down.add_to(x, inner, along)
+        pass.after_attention(x, attended, &self.norm2, [&self.output, &self.gate_up, &self.down])
     }
 
     fn new(make: &mut Make, config: &Config, name: &str) -> Result<Self, ModelError> {

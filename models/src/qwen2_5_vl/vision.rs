@@ -255,19 +255,72 @@ impl VisionBlock {
 
     /// Rotated queries, keys and values.
     pub(super) fn before_attention(&self, x: Tensor<2>, pass: Pass) -> Tensor<2> {
-        let Pass { dtype, rotary, heads, along } = pass;
-        percept_ops::rotate(self.qkv.forward(self.norm1.before(x, dtype), along), rotary, 2 * heads.heads)
+        pass.before_attention(x, &self.norm1, &self.qkv)
     }
 
     pub(super) fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>, pass: Pass) -> Tensor<2> {
-        let Pass { dtype, along, .. } = pass;
-        let x = self.proj.add_to(x, attended, along);
-        let inner = percept_ops::swiglu(self.gate_up.forward(self.norm2.before(x.clone(), dtype), along));
-        self.down.add_to(x, inner, along)
+        pass.after_attention(x, attended, &self.norm2, [&self.proj, &self.gate_up, &self.down])
     }
 }
 
 /// The key of what is dropped of a picture: of its numbers, since it has no name.
 fn picture_key(key: u64, picture: &PicturePatches) -> u64 {
     picture.rows.iter().fold(key, |key, value| next_key(key, u64::from(value.to_bits())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qwen2_5_vl::sizes::{IDS, configuration};
+    use crate::qwen2_5_vl::{Qwen25Vl, initialize};
+
+    fn numbers(tensor: Tensor<2>) -> Vec<f32> {
+        let tensor = if tensor.device().is_autodiff() { tensor.inner() } else { tensor };
+        tensor.into_data().try_to_vec().expect("float32")
+    }
+
+    /// Still pictures: each frame of a patch is the first.
+    fn still(config: &VisionConfig, grid: [usize; 3], salt: f32) -> PicturePatches {
+        let frame = config.patch_size.pow(2);
+        let channels = grid.iter().product::<usize>() * config.in_channels;
+        let value = |i: usize| (i as f32 * 0.37 + salt).sin();
+        let rows = (0..channels).flat_map(|channel| {
+            (0..config.temporal_patch_size).flat_map(move |_| (0..frame).map(move |i| value(channel * frame + i)))
+        });
+        PicturePatches { rows: Arc::new(rows.collect()), grid }
+    }
+
+    fn close(a: &[f32], b: &[f32]) -> bool {
+        let largest = b.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * largest)
+    }
+
+    /// One frame is computed where all pictures are still; beside one that moves, every frame is.
+    #[test]
+    fn a_still_picture_has_the_same_features_however_it_is_computed() {
+        let config = configuration("tiny", &IDS).expect("a size").0;
+        let policy: Qwen25Vl = initialize(&config, 1, 0.08, &Device::flex().autodiff()).expect("a model");
+        let picture = still(&config.vision, [1, 4, 6], 0.0);
+        let mut moving = still(&config.vision, [1, 2, 2], 1.0);
+        Arc::make_mut(&mut moving.rows)[3] += 1.0;
+        let tower = &policy.vision;
+        assert!(tower.is_still(&picture) && !tower.is_still(&moving));
+        let widths =
+            |pictures: &[&PicturePatches]| tower.arrange(pictures, &policy.device, DType::F32, None).1.dims()[1];
+        let all = config.vision.patch_width();
+        assert_eq!([widths(&[&picture]), widths(&[&picture, &moving])], [all / 2, all]);
+        // of the still picture only
+        let found = |pictures: &[&PicturePatches]| {
+            let features = policy.image_features(pictures).narrow(0, 0, 6);
+            let weights = Tensor::from_data(
+                TensorData::new((0..6 * 96).map(|i| (i as f32).cos()).collect(), [6, 96]),
+                &policy.device,
+            );
+            let gradients = (features.clone() * weights).sum().backward();
+            let embedding = policy.vision.patch_embed.weight().value.grad(&gradients).expect("it learns");
+            [numbers(features), numbers(embedding)]
+        };
+        let (alone, beside) = (found(&[&picture]), found(&[&picture, &moving]));
+        assert!(close(&alone[0], &beside[0]) && close(&alone[1], &beside[1]));
+    }
 }

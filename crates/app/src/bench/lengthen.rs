@@ -4,6 +4,7 @@ use crate::source::Source;
 use percept_core::{Prompt, Task};
 use percept_models::SpecialIds;
 use percept_trainer::{TaskSource, TrainError};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A source whose prompts have this many tokens.
@@ -21,6 +22,17 @@ impl TaskSource for Lengthened {
 
     fn task(&mut self, visit: u64) -> Result<Option<Task>, TrainError> {
         let task = self.source.task(visit)?;
+        self.lengthen(task)
+    }
+
+    fn tasks(&mut self, visits: Range<u64>) -> Result<Vec<Option<Task>>, TrainError> {
+        let tasks = self.source.tasks(visits)?;
+        tasks.into_iter().map(|task| self.lengthen(task)).collect()
+    }
+}
+
+impl Lengthened {
+    fn lengthen(&self, task: Option<Task>) -> Result<Option<Task>, TrainError> {
         let (Some(mut task), Some(tokens)) = (task.clone(), self.tokens) else { return Ok(task) };
         let lengthened = lengthened(&task.prompt.tokens, &self.special, tokens).map_err(|has| {
             TrainError::Settings(format!(

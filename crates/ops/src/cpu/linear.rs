@@ -4,8 +4,8 @@ use super::blocks::{by_rows, sum_over_rows};
 use super::bridge::{Kernel, Known, Saved};
 use super::matrix::{Matrix, Shared, View, product, uninitialized};
 use super::panels;
+use gemm::Parallelism;
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// Inputs: x `[n, in]`, W `[out, in]` (the layout of the checkpoint), then b `[1, out]` if `bias`, then r `[n, out]` if `residual`.
 #[derive(Debug)]
@@ -16,6 +16,48 @@ pub(crate) struct Linear {
     pub(crate) known: Known,
 }
 
+/// A weight `[out, in]`, and a bias `[1, out]` where there is one.
+pub(crate) struct Map {
+    pub(crate) weight: Matrix,
+    pub(crate) bias: Option<Matrix>,
+}
+
+impl Map {
+    /// Writes the bias into rows of results, or adds it to them.
+    fn add_bias(&self, target: &mut [f32], width: usize, add: bool) {
+        let Some(bias) = self.bias.as_ref().map(Matrix::values) else { return };
+        for row in target.chunks_exact_mut(width) {
+            if add {
+                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            } else {
+                row.copy_from_slice(bias);
+            }
+        }
+    }
+
+    /// `x W^T (+ b)` of some rows; with `add`, added to what stands in the target.
+    pub(super) fn apply(&self, x: &[f32], target: &mut [f32], add: bool, parallelism: Parallelism) {
+        let (input, output) = (self.weight.columns, self.weight.rows);
+        let rows = x.len() / input.max(1);
+        assert_eq!(target.len(), rows * output, "a result for each row");
+        self.add_bias(target, output, add);
+        let (left, right) = (View::rows(x, 0, input), View::rows(self.weight.values(), 0, input).transposed());
+        let keep = add || self.bias.is_some();
+        // SAFETY: the target has room for so many results, as asserted, and nothing else writes it.
+        unsafe {
+            product((rows, output, input), target.as_mut_ptr(), output, keep, left, right, 1.0, parallelism);
+        }
+    }
+
+    pub(super) fn elements(&self) -> usize {
+        self.weight.rows * self.weight.columns
+    }
+
+    pub(super) fn check(&self, input: usize) {
+        assert_eq!(self.weight.columns, input, "linear map of {} inputs on rows of {input}", self.weight.columns);
+    }
+}
+
 impl Linear {
     /// The map of its inputs; with `laid_out`, W is given in panels, for so many outputs.
     pub(crate) fn output(&self, mut inputs: Vec<Matrix>, laid_out: Option<usize>) -> Matrix {
@@ -23,13 +65,6 @@ impl Linear {
         let bias = self.bias.then(|| inputs.pop().expect("bias"));
         let [x, weight] = <[Matrix; 2]>::try_from(inputs).expect("x and the weight");
         let (n, width) = (x.rows, laid_out.unwrap_or(weight.rows));
-        assert!(
-            laid_out.is_some() || x.columns == weight.columns,
-            "linear map of {} inputs on rows of {}",
-            weight.columns,
-            x.columns
-        );
-        let keep = residual.is_some() || bias.is_some();
         let mut output = match residual {
             Some(residual) => {
                 assert_eq!([residual.rows, residual.columns], [n, width], "residual");
@@ -37,34 +72,19 @@ impl Linear {
             }
             None => Matrix::from_vec(uninitialized(n * width), n, width),
         };
-        let target = Shared(output.values_mut().as_mut_ptr());
-        // SAFETY: rows of the result, which is not aliased; blocks do not overlap.
-        let lines = |rows: &Range<usize>| unsafe {
-            std::slice::from_raw_parts_mut(target.at(rows.start * width), rows.len() * width)
-        };
-        let add_bias = |rows: &Range<usize>| {
-            let Some(bias) = bias.as_ref().map(Matrix::values) else { return };
-            for row in lines(rows).chunks_exact_mut(width) {
-                if self.residual {
-                    row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-                } else {
-                    row.copy_from_slice(bias);
-                }
-            }
-        };
+        let map = Map { weight, bias };
         if laid_out.is_some() {
-            add_bias(&(0..n));
-            panels::product(&x, &weight, width, lines(&(0..n)), keep);
+            let target = output.values_mut();
+            map.add_bias(target, width, self.residual);
+            panels::product(&x, &map.weight, width, target, self.residual || self.bias);
             return output;
         }
-        by_rows(n, width * x.columns, |rows, parallelism| {
-            add_bias(&rows);
-            let left = View::rows(x.values(), rows.start * x.columns, x.columns);
-            let right = View::rows(weight.values(), 0, weight.columns).transposed();
-            let sizes = (rows.len(), width, x.columns);
-            let target = lines(&rows).as_mut_ptr();
-            // SAFETY: shapes were checked above; the target is not aliased.
-            unsafe { product(sizes, target, width, keep, left, right, 1.0, parallelism) };
+        map.check(x.columns);
+        let target = Shared(output.values_mut().as_mut_ptr());
+        by_rows(n, map.elements(), |rows, parallelism| {
+            // SAFETY: rows of the result, which is not aliased; blocks do not overlap.
+            let target = unsafe { std::slice::from_raw_parts_mut(target.at(rows.start * width), rows.len() * width) };
+            map.apply(&x.values()[rows.start * x.columns..rows.end * x.columns], target, self.residual, parallelism);
         });
         output
     }

@@ -19,6 +19,22 @@ impl RmsNorm {
     fn scale(&self, row: &[f32]) -> f32 {
         1.0 / (dot(row, row) / row.len() as f32 + self.epsilon).sqrt()
     }
+
+    /// Some rows of the result.
+    pub(super) fn rows(&self, x: &[f32], gamma: &[f32], y: &mut [f32]) {
+        let d = gamma.len();
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                    let scale = self.scale(x);
+                    for ((y, x), gamma) in y.iter_mut().zip(x).zip(gamma) {
+                        *y = x * scale * gamma;
+                    }
+                }
+            },
+        );
+    }
 }
 
 impl Kernel<2> for RmsNorm {
@@ -31,19 +47,7 @@ impl Kernel<2> for RmsNorm {
         assert_eq!(gamma.columns, d, "scale of a normalization over {d} values");
         let mut y = uninitialized(n * d);
         let gamma = gamma.values();
-        y.par_chunks_mut(ROWS * d).zip(x.values().par_chunks(ROWS * d)).for_each(|(y, x)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                        let scale = self.scale(x);
-                        for ((y, x), gamma) in y.iter_mut().zip(x).zip(gamma) {
-                            *y = x * scale * gamma;
-                        }
-                    }
-                },
-            );
-        });
+        y.par_chunks_mut(ROWS * d).zip(x.values().par_chunks(ROWS * d)).for_each(|(y, x)| self.rows(x, gamma, y));
         (Matrix::from_vec(y, n, d), Vec::new())
     }
 

@@ -11,6 +11,21 @@ pub(crate) struct SwiGlu;
 
 const ROWS: usize = 32;
 
+/// Some rows of the result, of `f` values each.
+pub(super) fn gated(x: &[f32], f: usize, y: &mut [f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (y, x) in y.chunks_exact_mut(f).zip(x.chunks_exact(2 * f)) {
+                let (gate, up) = x.split_at(f);
+                for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+                    *y = gate * sigmoid(*gate) * up;
+                }
+            }
+        },
+    );
+}
+
 impl Kernel<1> for SwiGlu {
     fn keeps(&self) -> [bool; 1] {
         [true]
@@ -20,19 +35,7 @@ impl Kernel<1> for SwiGlu {
         let (n, f) = (x.rows, x.columns / 2);
         assert_eq!(x.columns, 2 * f, "gate and up have the same width");
         let mut y = uninitialized(n * f);
-        y.par_chunks_mut(ROWS * f).zip(x.values().par_chunks(ROWS * 2 * f)).for_each(|(y, x)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (y, x) in y.chunks_exact_mut(f).zip(x.chunks_exact(2 * f)) {
-                        let (gate, up) = x.split_at(f);
-                        for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
-                            *y = gate * sigmoid(*gate) * up;
-                        }
-                    }
-                },
-            );
-        });
+        y.par_chunks_mut(ROWS * f).zip(x.values().par_chunks(ROWS * 2 * f)).for_each(|(y, x)| gated(x, f, y));
         (Matrix::from_vec(y, n, f), Vec::new())
     }
 
