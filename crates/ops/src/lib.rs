@@ -303,6 +303,15 @@ pub fn collect_rows(sources: &[&[f32]], width: usize, rows: &[(u32, u32)]) -> Te
     flex(cpu::collect_rows(sources, width, rows))
 }
 
+/// These rows as a tensor without gradient, in the memory that they are in.
+///
+/// # Shapes
+/// `rows` `n * width` values; result `[n, width]`.
+pub fn from_rows(rows: Vec<f32>, width: usize) -> Tensor<2> {
+    let count = rows.len() / width;
+    flex(cpu::Matrix::from_vec(rows, count, width))
+}
+
 /// Log-probability of each target under softmax(hidden head^T / temperature), and the entropy of that distribution on request.
 ///
 /// Logits exist for a block of rows at a time, in both passes.

@@ -215,7 +215,16 @@ impl Book for Reading {
         let sources: Vec<&[f32]> =
             parts.iter().map(|part| part.results.get(number).map_or(&[][..], |rows| rows.as_slice())).collect();
         let first = parts.iter().any(|part| number < part.first);
-        let result = percept_ops::collect_rows(&sources, width, &self.rows[usize::from(!first)]);
+        let rows = &self.rows[usize::from(!first)];
+        let in_order = || rows.iter().enumerate().all(|(i, &(_, row))| row as usize == i);
+        if let ([(_, true)], true) = (&self.stores[..], rows.len() * width == sources[0].len() && in_order()) {
+            // all there is, and nothing else needs it
+            return Some(percept_ops::from_rows(
+                std::mem::take(&mut stores[0].parts[self.part].results[number]),
+                width,
+            ));
+        }
+        let result = percept_ops::collect_rows(&sources, width, rows);
         for (store, (_, last_use)) in stores.iter_mut().zip(&self.stores) {
             if let (true, Some(rows)) = (*last_use, store.parts[self.part].results.get_mut(number)) {
                 *rows = Vec::new();

@@ -141,11 +141,12 @@ impl VisionTower {
     /// Whether the frames of each patch are the same.
     fn is_still(&self, picture: &PicturePatches) -> bool {
         let frame = self.config.patch_size.pow(2);
-        let channel = self.config.temporal_patch_size * frame;
-        picture
-            .rows
-            .chunks_exact(channel)
-            .all(|channel| channel[frame..].chunks_exact(frame).all(|f| *f == channel[..frame]))
+        picture.rows.chunks_exact(self.config.temporal_patch_size * frame).all(|channel| {
+            let (first, others) = channel.split_at(frame);
+            let differs =
+                |other: &[f32]| first.iter().zip(other).fold(0, |bits, (a, b)| bits | (a.to_bits() ^ b.to_bits()));
+            others.chunks_exact(frame).all(|other| differs(other) == 0)
+        })
     }
 
     /// What patches see in a block.

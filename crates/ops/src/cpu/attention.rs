@@ -192,7 +192,7 @@ fn into_keys(tile: &Tile, scores: &[f32], rows: View, target: &mut [f32], first:
 
 impl Attention {
     /// Exponentials of the visible scores of each row less the largest, zeros behind them; by row, their sum, and that largest score.
-    fn exponentials(&self, tile: &Tile, scores: &mut [f32], mut sums: impl FnMut(usize, f32, f32, &mut [f32])) {
+    fn exponentials(&self, tile: &Tile, scores: &mut [f32], mut sums: impl FnMut(usize, f32, f32)) {
         let columns = tile.columns();
         for piece in &tile.pieces {
             let used = tile.prefix.len() + piece.keys.len();
@@ -209,17 +209,9 @@ impl Attention {
                         (sum, largest)
                     },
                 );
-                sums(row, sum, largest, seen);
+                sums(row, sum, largest);
             }
         }
-    }
-
-    /// Softmax of the visible scores of each row, zeros behind them.
-    fn softmax(&self, tile: &Tile, scores: &mut [f32]) {
-        self.exponentials(tile, scores, |_, sum, _, seen| {
-            let scale = 1.0 / sum;
-            seen.iter_mut().for_each(|score| *score *= scale);
-        });
     }
 
     /// A tile's probabilities from its scores and the kept logarithms, and zeros behind what a row can see.
@@ -244,16 +236,18 @@ impl Attention {
 
     /// Turns the gradient with respect to probabilities into that with respect to scores: p (dp - sum(p dp)) scale.
     ///
-    /// The sum over keys is the inner product of the head's output `y` and its gradient `dy`, rows of `stride` values.
+    /// The sum over keys is the inner product of the head's output `y`, rows of `stride` values, and its gradient `dy`, the tile's rows. What
+    /// `p` lacks of being probabilities, a factor of each row, is in `dy` and `dp`.
     fn scores_gradient(&self, tile: &Tile, (p, dp): (&[f32], &mut [f32]), (dy, y): (&[f32], &[f32]), stride: usize) {
         let (columns, width) = (tile.columns(), self.shape.width);
         let scale = self.shape.scale();
         for piece in &tile.pieces {
             let used = tile.prefix.len() + piece.keys.len();
             for row in piece.rows.clone() {
-                let at = (row - tile.rows.start) * columns;
+                let within = row - tile.rows.start;
+                let at = within * columns;
                 let (p, dp) = (&p[at..at + used], &mut dp[at..at + used]);
-                let (dy, y) = (&dy[row * stride..row * stride + width], &y[row * stride..row * stride + width]);
+                let (dy, y) = (&dy[within * width..(within + 1) * width], &y[row * stride..row * stride + width]);
                 vectorized(
                     #[inline(always)]
                     || {
@@ -308,7 +302,7 @@ impl Kernel<1> for Attention {
             let of = |offset: usize| Tokens { values: source, offset, stride: columns.stride, first: 0 };
             against_keys(tile, queries, of(columns.key), columns.width, shape.scale(), scores);
             denominators.clear();
-            self.exponentials(tile, scores, |row, sum, largest, _| {
+            self.exponentials(tile, scores, |row, sum, largest| {
                 denominators.push(sum);
                 if tracked {
                     // SAFETY: each row and head belongs to one task.
@@ -338,8 +332,8 @@ impl Kernel<1> for Attention {
         let work: Vec<(usize, usize)> =
             (0..self.plan.groups.len()).flat_map(|group| (0..shape.kv_heads).map(move |pair| (group, pair))).collect();
         let repeat = shape.heads / shape.kv_heads;
-        let room = || (Vec::new(), Vec::new());
-        work.par_iter().for_each_init(room, |(scratch, of_tokens): &mut (Vec<f32>, Vec<f32>), &(group, pair)| {
+        let room = || [const { Vec::new() }; 3];
+        work.par_iter().for_each_init(room, |[scratch, of_tokens, upstream]: &mut [Vec<f32>; 3], &(group, pair)| {
             // keys and values of the group, and their gradients, by themselves: in the projection rows of one head lie far apart
             let tokens = self.plan.groups[group].tokens();
             let part = tokens.len() * shape.width;
@@ -366,17 +360,24 @@ impl Kernel<1> for Attention {
                 for head in pair * repeat..(pair + 1) * repeat {
                     let at = Columns::new(shape, head);
                     let queries = View::rows(source, tile.rows.start * at.stride + at.query, at.stride);
-                    let upstream = View::rows(dy, tile.rows.start * outputs + head * shape.width, outputs);
+                    upstream.clear();
+                    for row in tile.rows.clone() {
+                        upstream.extend_from_slice(&dy[row * outputs + head * at.width..][..at.width]);
+                    }
                     against_keys(&tile, queries, keys, at.width, shape.scale(), scores);
                     if saved.numbers.is_empty() {
-                        self.softmax(&tile, scores);
+                        // divided by the denominator are a row's few numbers, and not its many scores
+                        self.exponentials(&tile, scores, |row, sum, _| {
+                            let row = &mut upstream[(row - tile.rows.start) * at.width..][..at.width];
+                            row.iter_mut().for_each(|value| *value /= sum);
+                        });
                     } else {
                         self.probabilities(&tile, scores, |row| saved.numbers[row * shape.heads + head]);
                     }
-                    into_keys(&tile, scores, upstream, dvalues, tokens.start, at.width);
-                    against_keys(&tile, upstream, values, at.width, 1.0, dscores);
-                    let first = head * shape.width;
-                    self.scores_gradient(&tile, (scores, dscores), (&dy[first..], &y[first..]), outputs);
+                    let rows = View::rows(upstream, 0, at.width);
+                    into_keys(&tile, scores, rows, dvalues, tokens.start, at.width);
+                    against_keys(&tile, rows, values, at.width, 1.0, dscores);
+                    self.scores_gradient(&tile, (scores, dscores), (upstream, &y[head * at.width..]), outputs);
                     let dqueries = target.at(tile.rows.start * at.stride + at.query);
                     times_values(&tile, dscores, keys, at.width, dqueries, at.stride);
                     into_keys(&tile, dscores, queries, dkeys, tokens.start, at.width);
