@@ -78,6 +78,14 @@ fn linear_maps() {
         |t| linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())),
         |t| composed::linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())),
     );
+    // several blocks of rows, and several parts of the sum over them
+    let many = [values(3100, 12, 1), values(9, 12, 2), values(1, 9, 3), values(3100, 9, 4)];
+    compare(
+        "of many rows",
+        &many,
+        |t| linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())),
+        |t| composed::linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Some(t[3].clone())),
+    );
     let residual = [all[0].clone(), all[1].clone(), all[3].clone()];
     compare(
         "with residual",
@@ -174,6 +182,9 @@ fn attention_of_groups() {
         AttentionPlan::shared_prefix([(5, [3, 1, 4].as_slice()), (300, [7, 260, 2].as_slice()), (1, [1].as_slice())]),
         AttentionPlan::separate(&[1, 17, 300], true),
         AttentionPlan::separate(&[4, 16, 12], false),
+        // tiles of fewer rows, since each has many scores
+        AttentionPlan::separate(&[700], true),
+        AttentionPlan::separate(&[3, 700], false),
     ];
     for plan in plans {
         let (tokens, plan) = (plan.tokens, Arc::new(plan));
@@ -189,26 +200,68 @@ fn attention_of_groups() {
 #[test]
 fn decoding_equals_attention_over_the_whole_sequence() {
     for shape in [HeadShape { heads: 6, kv_heads: 2, width: 24 }, HeadShape { heads: 2, kv_heads: 2, width: 7 }] {
-        let plan = Arc::new(AttentionPlan::shared_prefix([(5, [3, 3].as_slice()), (2, [3].as_slice())]));
-        let packed = values(plan.tokens, shape.packed(), 6).inner();
-        let whole = host_of(attention(packed.clone(), &plan, shape));
-        let base = Device::flex();
-        let device_cache = KeyValueCache { store: Store::Device(Box::new(composed::DeviceCache::new(shape, 1, 3, 3))) };
-        for mut cache in [KeyValueCache::new(shape, 1, 3, 3, &base, DType::F32), device_cache] {
-            cache.insert(0, 10, packed.clone().narrow(0, 0, 5));
-            cache.insert(0, 11, packed.clone().narrow(0, 11, 2));
-            for step in 0..3 {
-                // responses of the two groups start at tokens 5, 8 and 13
-                let starts = [(0, 10, 5), (2, 10, 8), (1, 11, 13)];
-                let rows = starts.map(|(slot, prompt, _)| CachedRow { slot, prompt, length: step });
-                let new = starts.map(|(_, _, start)| packed.clone().narrow(0, start + step, 1));
-                let outputs = host_of(cache.attend(0, Tensor::cat(new.to_vec(), 0), &rows));
-                let width = shape.heads * shape.width;
-                for (row, (_, _, start)) in starts.iter().enumerate() {
-                    let want = &whole[(start + step) * width..(start + step + 1) * width];
-                    close("decoding", &outputs[row * width..(row + 1) * width], want, 2e-6);
+        // prompts and responses of more tokens than a panel of keys has, and of fewer
+        for ([first, second], steps) in [([5, 2], 3), ([40, 33], 35)] {
+            let (two, one) = ([steps, steps], [steps]);
+            let plan = Arc::new(AttentionPlan::shared_prefix([(first, &two[..]), (second, &one[..])]));
+            let packed = values(plan.tokens, shape.packed(), 6).inner();
+            let whole = host_of(attention(packed.clone(), &plan, shape));
+            let device = composed::DeviceCache::new(shape, 1, 3, steps);
+            let device = KeyValueCache { store: Store::Device(Box::new(device)) };
+            // responses of the two groups, and where they start
+            let behind = first + 2 * steps;
+            let starts = [(0, 10, first), (2, 10, first + steps), (1, 11, behind + second)];
+            for mut cache in [KeyValueCache::new(shape, 1, 3, steps, &Device::flex(), DType::F32), device] {
+                cache.insert(0, 10, packed.clone().narrow(0, 0, first));
+                cache.insert(0, 11, packed.clone().narrow(0, behind, second));
+                for step in 0..steps {
+                    let rows = starts.map(|(slot, prompt, _)| CachedRow { slot, prompt, length: step });
+                    let new = starts.map(|(_, _, start)| packed.clone().narrow(0, start + step, 1));
+                    let outputs = host_of(cache.attend(0, Tensor::cat(new.to_vec(), 0), &rows));
+                    let width = shape.heads * shape.width;
+                    for (row, (_, _, start)) in starts.iter().enumerate() {
+                        let want = &whole[(start + step) * width..(start + step + 1) * width];
+                        close("decoding", &outputs[row * width..(row + 1) * width], want, 2e-6);
+                    }
                 }
             }
+        }
+    }
+}
+
+/// In one call each, and step by step; in one block of rows, and in several.
+#[test]
+fn halves_of_a_block_are_the_steps_that_they_consist_of() {
+    let (d, shape, inner) = (24, HeadShape { heads: 4, kv_heads: 2, width: 8 }, 20);
+    for rows in [3, 70, 900] {
+        let plain = |rows: usize, columns: usize, salt: u64| values(rows, columns, salt).inner();
+        let map = |outputs: usize, inputs: usize, bias: bool, salt: u64| MapOf {
+            weight: plain(outputs, inputs, salt),
+            bias: bias.then(|| plain(1, outputs, salt + 1)),
+        };
+        let step = |x: Tensor<2>, map: &MapOf, residual: Option<Tensor<2>>| {
+            composed::linear(x, map.weight.clone(), map.bias.clone(), residual)
+        };
+        let norm = NormOf { gamma: plain(1, d, 3), epsilon: 1e-6 };
+        let normed = |x: &Tensor<2>| composed::rms_norm(x.clone(), norm.gamma.clone(), norm.epsilon);
+        let angles: Vec<f32> = (0..rows * 4).map(|i| i as f32 * 0.37).collect();
+        let table = Arc::new(RotaryTable::new(&angles, 4));
+        let x = plain(rows, d, 1);
+        assert!(has_halves(&x) && !has_halves(&values(rows, d, 1)));
+        for bias in [false, true] {
+            let qkv = map(shape.packed(), d, bias, 10);
+            let want = host_of(composed::rotate(step(normed(&x), &qkv, None), &table, 6));
+            let found = host_of(before_attention(x.clone(), norm.clone(), qkv, &table, 6));
+            close("before attention", &found, &want, 2e-6);
+            let maps = [map(d, 32, bias, 20), map(2 * inner, d, bias, 30), map(d, inner, bias, 40)];
+            let attended = plain(rows, 32, 2);
+            let y = step(attended.clone(), &maps[0], Some(x.clone()));
+            let gated = composed::swiglu(step(normed(&y), &maps[1], None));
+            let want = host_of(step(gated, &maps[2], Some(y)));
+            let before = host_of(x.clone());
+            let found = host_of(after_attention(x.clone(), attended, norm.clone(), maps));
+            close("after attention", &found, &want, 5e-6);
+            assert_eq!(host_of(x.clone()), before, "what others hold is not overwritten");
         }
     }
 }

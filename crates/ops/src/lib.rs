@@ -11,6 +11,7 @@ mod adamw;
 mod broken;
 pub mod composed;
 mod cpu;
+mod halves;
 mod keys;
 mod kl;
 mod plan;
@@ -20,6 +21,7 @@ mod uploaded;
 pub use adamw::{AdamW, MOMENT_BLOCK, MomentType, Moments, StoredMoment, adamw};
 pub use broken::{BREAKABLE, is_any_broken, set_broken};
 pub use composed::cast;
+pub use halves::{MapOf, NormOf, after_attention, before_attention, has_halves};
 pub use keys::{RowKeys, next_key};
 pub use kl::{KlEstimator, kl};
 pub use plan::{AttentionPlan, CachedRow, HeadShape, PlanGroup, RotaryTable, Row, Span};
@@ -79,52 +81,6 @@ pub fn linear_known(
         (Some(a), None) | (None, Some(a)) => cpu::apply3([x, weight, a], kernel),
         (Some(bias), Some(residual)) => cpu::apply4([x, weight, bias, residual], kernel),
     }
-}
-
-/// A map's weight `[out, in]` and bias `[1, out]`.
-#[derive(Clone, Debug)]
-pub struct MapOf {
-    pub weight: Tensor<2>,
-    pub bias: Option<Tensor<2>>,
-}
-
-/// A root-mean-square normalization's scale `[1, d]`, and what is added to the mean of squares.
-#[derive(Clone, Debug)]
-pub struct NormOf {
-    pub gamma: Tensor<2>,
-    pub epsilon: f32,
-}
-
-/// Whether [`before_attention`] and [`after_attention`] are there for these numbers: float32 on the CPU, and without a graph.
-pub fn has_halves(x: &Tensor<2>) -> bool {
-    fused(x) && !x.device().is_autodiff()
-}
-
-/// A block's normalization, projection and rotation in one, without gradient; where [`has_halves`].
-///
-/// # Shapes
-/// `x` `[n, d]`; result `[n, packed]`, whose first `heads` heads are rotated.
-pub fn before_attention(x: Tensor<2>, norm: NormOf, map: MapOf, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
-    let rotate = cpu::Rotate { table: table.clone(), heads };
-    flex(cpu::before_attention(&host(x), &normalization(norm), &map_of(map), &rotate))
-}
-
-/// What a block does behind its attention, in one and without gradient; where [`has_halves`]: `y = x + output(attended)`, and
-/// `y + down(silu(gate(norm(y))) * up(norm(y)))`.
-///
-/// # Shapes
-/// `x` `[n, d]`, `attended` `[n, heads * width]`, `maps` of the output, of gate and up one below the other, and down; result `[n, d]`.
-pub fn after_attention(x: Tensor<2>, attended: Tensor<2>, norm: NormOf, maps: [MapOf; 3]) -> Tensor<2> {
-    let [output, gate_up, down] = maps.map(map_of);
-    flex(cpu::after_attention(host(x), &host(attended), &output, &normalization(norm), &gate_up, &down))
-}
-
-fn map_of(map: MapOf) -> cpu::Map {
-    cpu::Map { weight: host(map.weight), bias: map.bias.map(host) }
-}
-
-fn normalization(norm: NormOf) -> cpu::Norm {
-    cpu::Norm { kernel: cpu::RmsNorm { epsilon: norm.epsilon }, gamma: host(norm.gamma) }
 }
 
 /// A weight `[out, in]` laid out for products with few rows, without gradient; see [`lay_out`].
@@ -399,11 +355,11 @@ impl KeyValueCache {
     }
 }
 
-/// The tensor's memory on the CPU backend.
 fn flex(matrix: cpu::Matrix) -> Tensor<2> {
     Tensor::from_primitive::<burn::backend::Flex>(matrix.into_tensor())
 }
 
+/// The tensor's memory on the CPU backend.
 fn host(tensor: Tensor<2>) -> cpu::Matrix {
     let primitive = tensor.try_into_primitive::<burn::backend::Flex>();
     cpu::Matrix::new(primitive.expect("decoding takes tensors of the CPU backend without gradient"))

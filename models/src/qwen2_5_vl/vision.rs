@@ -181,7 +181,8 @@ impl VisionTower {
         [&self.merger_norm, &self.merger_in, &self.merger_out]
     }
 
-    /// Brings pictures into window order, `[patches, patch width]`, with one frame of a patch where all are the same: the permutation is undone where features are looked up.
+    /// Brings pictures into window order, `[patches, patch width]`, or one frame of each patch where all frames are the same; the permutation is
+    /// undone where features are looked up.
     pub(super) fn arrange(
         &self,
         pictures: &[&PicturePatches],

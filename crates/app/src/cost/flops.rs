@@ -69,13 +69,13 @@ pub(crate) struct Training {
 /// Features of pictures.
 pub(crate) fn vision(outline: &Outline, pictures: &[[usize; 3]]) -> f64 {
     let VisionSizes { hidden, intermediate, depth, full_blocks, window, merged, .. } = outline.vision;
-    let values = outline.vision.patch_width / outline.vision.frames;
+    let frame_width = outline.vision.patch_width / outline.vision.frames;
     let block = 2 * (hidden * 3 * hidden + hidden * hidden + hidden * 2 * intermediate + intermediate * hidden);
     let mut total = 0f64;
     for &[time, height, width] in pictures {
         let frame = height * width;
         let patches = (time * frame) as f64;
-        total += patches * (2 * values * hidden + depth * block) as f64;
+        total += patches * (2 * frame_width * hidden + depth * block) as f64;
         // windows at the right and lower edge are smaller
         let cuts =
             |side: usize| -> f64 { (0..side).step_by(window).map(|from| window.min(side - from).pow(2) as f64).sum() };
@@ -262,7 +262,7 @@ mod tests {
     fn windows_at_the_edge_are_smaller() {
         let outline =
             percept_models::outline_of_size("qwen2_5_vl", "tiny", &burn::tensor::Device::flex()).expect("a size");
-        // of a still picture one frame of 588 values is computed; a window is 8 patches wide: 10 x 8 patches are a window of 8 x 8 and one of 2 x 8
+        // a window is 8 patches wide; 10 x 8 patches are a window of 8 x 8 and one of 2 x 8; a patch has two equal frames of 588 values
         let one = |grid| vision(&outline, &[grid]);
         let maps = |patches: f64| {
             let (w, f, wide) = (64.0, 172.0, 256.0);

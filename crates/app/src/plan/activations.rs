@@ -20,8 +20,9 @@ const F32: usize = 4;
 /// Logits that the fused head holds at once, and rows of the composed one.
 const LOGITS: usize = 1 << 20;
 const LOGIT_ROWS: usize = 256;
-/// The fused attention's rows at once.
-const TILE: usize = 256;
+/// The fused attention's rows at once, between these, and so many of their scores where that leaves a choice.
+const TILE: [usize; 2] = [64, 256];
+const SCORES: usize = 1 << 17;
 
 /// A stack of equal blocks: the decoder, or the vision tower.
 #[derive(Clone, Copy)]
@@ -239,5 +240,7 @@ pub(crate) fn scratch(groups: &[GroupSize], how: Execution, threads: usize) -> f
         return 0.0;
     }
     let columns = groups.iter().map(|group| group.prompt + group.responses.iter().max().copied().unwrap_or(0)).max();
-    (2 * threads * TILE * columns.unwrap_or(0) * F32) as f64
+    let columns = columns.unwrap_or(0);
+    let rows = (SCORES / columns.max(1)).clamp(TILE[0], TILE[1]);
+    (2 * threads * rows * columns * F32) as f64
 }
