@@ -1,17 +1,26 @@
 //! Improves the policy with a batch: micro-batches, gradients, one optimizer step for each mini-batch.
 
+mod live;
+mod numbers;
+mod rows;
+
 use crate::TrainError;
 use crate::batch::{CollectedGroup, Slice, ViewNumbers, least_tokens, micro_batches};
 use crate::metrics::Metrics;
 use crate::optimizer::{Gradients, Optimizer};
 use crate::portion::halving;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use numbers::{GAP_KL, GAP_MAX, gap};
 use percept_core::{
-    Activations, Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, Reduction, ScoreRequest, Scores,
-    ScoringGroup, Tally, Tape, View, Weights,
+    Activations, Counts, Evidence, Image, Loss, Metric, Objective, Policy, Progress, ScoreRequest, Scores, Tally, View,
+    Weights,
 };
 use percept_ops::pad_rows;
-use std::ops::Range;
+use rows::Rows;
+
+pub(crate) use live::Live;
+pub(crate) use numbers::LOG_RATIO_MAX;
+pub use numbers::Numbers;
 
 /// What the updates of a step did.
 #[derive(Debug, Default)]
@@ -223,7 +232,7 @@ impl Updater<'_> {
 
     /// Everything an objective may look at, for some responses.
     fn evidence(&self, scorer: &mut Live, groups: &[&CollectedGroup], slices: &[Slice], counts: Counts) -> Evidence {
-        let device = scorer.policy.device();
+        let device = scorer.device();
         let needs = self.objective.needs();
         let rows = Rows::new(groups, slices);
         let live_views = needs.views.iter().filter(|view| view.weights == Weights::Live).map(|view| view.image);
@@ -273,198 +282,4 @@ fn sum_tallies(tallies: impl Iterator<Item = Tally>) -> Tally {
         correct_tokens: a.correct_tokens + b.correct_tokens,
         correct_rows: a.correct_rows + b.correct_rows,
     })
-}
-
-/// How far the trainer's log-probabilities are from the sampler's: before the first update, only by rounding.
-fn gap(evidence: &Evidence) -> [Metric; 3] {
-    let live = evidence.live.log_probs.clone().detach();
-    let gap = (live - evidence.behavior.log_probs.clone()) * evidence.mask.clone();
-    let largest = Metric { name: GAP_MAX, value: gap.clone().abs().max(), reduction: Reduction::Max };
-    let ratio = Metric { name: LOG_RATIO_MAX, value: gap.clone().max(), reduction: Reduction::Max };
-    let tokens = evidence.counts.mini_batch.tokens as f32;
-    [largest, ratio, Metric::part(GAP_KL, gap.neg().sum().div_scalar(tokens))]
-}
-
-const GAP_MAX: &str = "rollout/logprob_gap_max";
-/// Largest log of a token's probability under the policy over that under the one that sampled.
-pub(crate) const LOG_RATIO_MAX: &str = "objective/log_ratio_max";
-const GAP_KL: &str = "rollout/logprob_gap_kl";
-
-/// Scores that carry gradient, by a graph or by tapes.
-pub(crate) struct Live<'a> {
-    policy: &'a dyn Policy,
-    recompute: bool,
-    /// Whether the policy is the one that sampled.
-    sampled: bool,
-    /// The scores, as beginnings of the loss's graph, and how it goes on below them.
-    tapes: Vec<(Tensor<2>, Box<dyn Tape + 'a>)>,
-}
-
-impl<'a> Live<'a> {
-    pub(crate) fn new(policy: &'a dyn Policy, recompute: bool) -> Self {
-        Self { policy, recompute, sampled: false, tapes: Vec::new() }
-    }
-
-    /// `activations`: of each group, or nothing.
-    fn score_sampled(
-        &mut self,
-        groups: &[ScoringGroup],
-        request: ScoreRequest,
-        activations: &[&Activations],
-    ) -> Tensor<2> {
-        if self.sampled && !activations.is_empty() {
-            return self.policy.score_sampled(groups, request, activations);
-        }
-        self.score(groups, request)
-    }
-
-    pub(crate) fn score(&mut self, groups: &[ScoringGroup], request: ScoreRequest) -> Tensor<2> {
-        if !self.recompute {
-            return self.policy.score(groups, request);
-        }
-        let (scores, tape) = self.policy.score_recomputed(groups, request);
-        let scores = Tensor::from_inner(scores).require_grad();
-        self.tapes.push((scores.clone(), tape));
-        scores
-    }
-
-    /// Backward, and the gradients added to those so far.
-    pub(crate) fn accumulate(self, loss: Tensor<1>, into: &mut Gradients) {
-        if !loss.is_tracked() {
-            // nothing that learns was looked at: pictures alone learn, and there is none
-            return;
-        }
-        let scale = self.policy.loss_scale();
-        let loss = if scale == 1.0 { loss } else { loss.mul_scalar(scale) };
-        let mut gradients = loss.backward();
-        let mut add = |number: usize, gradient: Tensor<2>| {
-            let gradient = if scale == 1.0 { gradient } else { gradient.div_scalar(scale) };
-            let sum: &mut Option<Tensor<2>> = &mut into[number];
-            *sum = Some(match sum.take() {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            });
-        };
-        for (scores, tape) in self.tapes {
-            if let Some(upstream) = scores.grad_remove(&mut gradients) {
-                tape.backward(upstream, &mut add);
-            }
-        }
-        for (number, parameter) in self.policy.parameters().into_iter().enumerate() {
-            if let Some(gradient) = parameter.trainable.then(|| parameter.value.grad_remove(&mut gradients)).flatten() {
-                add(number, gradient);
-            }
-        }
-    }
-}
-
-/// Numbers of a mini-batch's micro-batches, read back together.
-pub struct Numbers {
-    metrics: Vec<Metric>,
-    device: Device,
-}
-
-impl Numbers {
-    pub(crate) fn new(device: Device) -> Self {
-        Self { metrics: Vec::new(), device }
-    }
-
-    pub(crate) fn push(&mut self, metric: Metric) {
-        let value = if metric.value.device().is_autodiff() { metric.value.inner() } else { metric.value };
-        self.metrics.push(Metric { value, ..metric });
-    }
-
-    /// The gradient's global norm and the reduced metrics, in one read-back; `first` keeps the gap to the sampler.
-    pub fn read(self, gradients: &Gradients, first: bool) -> (f64, Metrics) {
-        let squares = gradients.iter().flatten().map(|g| (g.clone() * g.clone()).sum());
-        let mut tensors: Vec<Tensor<1>> = self.metrics.iter().map(|metric| metric.value.clone()).collect();
-        let num_metrics = tensors.len();
-        tensors.extend(squares);
-        if tensors.is_empty() {
-            tensors.push(Tensor::zeros([1], &self.device));
-        }
-        let values: Vec<f32> = Tensor::cat(tensors, 0).into_data().try_to_vec().expect("float32");
-        let norm = values[num_metrics..].iter().map(|&square| f64::from(square)).sum::<f64>().sqrt();
-        let mut metrics = Metrics::default();
-        let mut variances = Vec::new();
-        for (metric, &value) in self.metrics.iter().zip(&values) {
-            if !first && (metric.name == GAP_MAX || metric.name == GAP_KL) {
-                continue;
-            }
-            let entry = metrics.0.entry(metric.name.to_owned()).or_insert(0.0);
-            match metric.reduction {
-                Reduction::Max => *entry = entry.max(f64::from(value)),
-                Reduction::Sum => *entry += f64::from(value),
-                Reduction::VarianceOf(mean) => {
-                    *entry += f64::from(value);
-                    variances.push((metric.name, mean));
-                }
-            }
-        }
-        variances.dedup();
-        for (name, mean) in variances {
-            let square = metrics.get(mean).unwrap_or(0.0).powi(2);
-            let entry = metrics.0.get_mut(name).expect("summed above");
-            *entry = (*entry - square).max(0.0);
-        }
-        (norm, metrics)
-    }
-}
-
-/// Responses of a micro-batch as padded rows.
-struct Rows<'a> {
-    groups: &'a [&'a CollectedGroup],
-    rows: Vec<(usize, usize)>,
-    tokens: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn new(groups: &'a [&'a CollectedGroup], slices: &[Slice]) -> Self {
-        let all = |slice: &Slice| -> Vec<(usize, usize)> {
-            let responses: Range<usize> = slice.responses.clone();
-            responses.map(|response| (slice.group, response)).collect()
-        };
-        let rows: Vec<(usize, usize)> = slices.iter().flat_map(all).collect();
-        let length = |&(group, response): &(usize, usize)| groups[group].group.responses[response].tokens.len();
-        let tokens = rows.iter().map(length).max().unwrap_or(0);
-        Self { groups, rows, tokens }
-    }
-
-    /// Each row's length, or 0 for rows of groups that are not shown.
-    fn lengths(&self, shown: impl Fn(usize) -> bool) -> Vec<usize> {
-        let length = |&(group, response): &(usize, usize)| {
-            if shown(group) { self.groups[group].group.responses[response].tokens.len() } else { 0 }
-        };
-        self.rows.iter().map(length).collect()
-    }
-
-    fn tensor(&self, device: &Device, fill: impl Fn(usize, usize, &mut [f32])) -> Tensor<2> {
-        let mut values = vec![0f32; self.rows.len() * self.tokens];
-        for (row, &(group, response)) in values.chunks_exact_mut(self.tokens).zip(&self.rows) {
-            fill(group, response, row);
-        }
-        Tensor::from_data(TensorData::new(values, [self.rows.len(), self.tokens]), device)
-    }
-
-    fn mask(&self, device: &Device) -> Tensor<2> {
-        self.tensor(device, |group, response, row| {
-            row[..self.groups[group].group.responses[response].tokens.len()].fill(1.0);
-        })
-    }
-
-    fn padded(&self, device: &Device, numbers: impl Fn(usize, usize) -> &'a [f32]) -> Tensor<2> {
-        self.tensor(device, |group, response, row| {
-            let numbers = numbers(group, response);
-            row[..numbers.len()].copy_from_slice(numbers);
-        })
-    }
-
-    /// Numbers of a view; zeros where the group has none, which may be all groups.
-    fn constant(&self, device: &Device, entropy: bool, view: impl Fn(usize) -> Option<&'a ViewNumbers>) -> Scores {
-        let log_probs = self.padded(device, |group, response| view(group).map_or(&[][..], |v| &v.log_probs[response]));
-        let entropies = |group: usize, response: usize| -> &'a [f32] {
-            view(group).and_then(|v| v.entropies.as_ref()).map_or(&[][..], |entropies| &entropies[response])
-        };
-        Scores { log_probs, entropy: entropy.then(|| self.padded(device, entropies)) }
-    }
 }
