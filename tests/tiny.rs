@@ -66,11 +66,16 @@ fn words(stream: &mut Stream, count: usize) -> Vec<u32> {
     (0..count).map(|_| stream.below(u64::from(IMAGE)) as u32).collect()
 }
 
-/// Patches of a picture of this many merged patches.
+/// Patches of a still picture of this many merged patches: each frame of a patch is the same.
 fn picture(stream: &mut Stream, height: usize, width: usize) -> PicturePatches {
+    let VisionConfig { in_channels, patch_size, temporal_patch_size, .. } = config().vision;
     let grid = [1, 2 * height, 2 * width];
-    let count = grid.iter().product::<usize>() * config().vision.patch_width();
-    PicturePatches { rows: Arc::new((0..count).map(|_| stream.normal() as f32).collect()), grid }
+    let mut rows = Vec::new();
+    for _ in 0..grid.iter().product::<usize>() * in_channels {
+        let frame: Vec<f32> = (0..patch_size.pow(2)).map(|_| stream.normal() as f32).collect();
+        (0..temporal_patch_size).for_each(|_| rows.extend_from_slice(&frame));
+    }
+    PicturePatches { rows: Arc::new(rows), grid }
 }
 
 /// A prompt with pictures of these sizes, each behind some text.

@@ -200,8 +200,8 @@ fn attention_of_groups() {
 #[test]
 fn decoding_equals_attention_over_the_whole_sequence() {
     for shape in [HeadShape { heads: 6, kv_heads: 2, width: 24 }, HeadShape { heads: 2, kv_heads: 2, width: 7 }] {
-        // prompts and responses of more tokens than a panel of keys has, and of fewer
-        for ([first, second], steps) in [([5, 2], 3), ([40, 33], 35)] {
+        // prompts and responses of fewer tokens than a panel of keys has, and of several panels
+        for ([first, second], steps) in [([5, 2], 3), ([100, 33], 70)] {
             let (two, one) = ([steps, steps], [steps]);
             let plan = Arc::new(AttentionPlan::shared_prefix([(first, &two[..]), (second, &one[..])]));
             let packed = values(plan.tokens, shape.packed(), 6).inner();

@@ -10,7 +10,7 @@ use percept_core::{
 };
 use percept_models::qwen2_5_vl::{Config, Qwen25Vl, VisionConfig, initialize};
 use percept_ops::{AdamW, HeadShape, adamw};
-use percept_random::{Key, Purpose};
+use percept_random::{Key, Purpose, Stream};
 use percept_rollout::InProcess;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,16 +50,22 @@ fn policy(device: &Device) -> Qwen25Vl {
     initialize(&config(), 3, 0.2, device).expect("the configuration is valid")
 }
 
+/// Random patches whose frames are the same, as a still picture's are.
+fn still(vision: &VisionConfig, grid: [usize; 3], stream: &mut Stream) -> PicturePatches {
+    let mut rows = Vec::new();
+    for _ in 0..grid.iter().product::<usize>() * vision.in_channels {
+        let frame: Vec<f32> = (0..vision.patch_size.pow(2)).map(|_| stream.normal() as f32).collect();
+        (0..vision.temporal_patch_size).for_each(|_| rows.extend_from_slice(&frame));
+    }
+    PicturePatches { rows: rows.into(), grid }
+}
+
 /// A prompt with a picture of so many merged patches, or of text only, or of one token.
 fn prompts() -> Vec<Arc<Prompt>> {
     let mut stream = Key::new(5, Purpose::Task).stream();
     let mut prompt = |id: u64, sides: Option<(usize, usize)>, text: usize| {
         let pictures: Vec<PicturePatches> = sides
-            .map(|(height, width)| {
-                let grid = [1, 2 * height, 2 * width];
-                let count = grid.iter().product::<usize>() * config().vision.patch_width();
-                PicturePatches { rows: Arc::new((0..count).map(|_| stream.normal() as f32).collect()), grid }
-            })
+            .map(|(height, width)| still(&config().vision, [1, 2 * height, 2 * width], &mut stream))
             .into_iter()
             .collect();
         let mut tokens = vec![IMAGE; sides.map_or(0, |(height, width)| height * width)];
@@ -257,8 +263,7 @@ pub(super) fn checkpoint(folder: &Path) -> anyhow::Result<Probe> {
     let merge = config.vision.spatial_merge_size;
     let grid = [1, 4 * merge, 6 * merge];
     let mut stream = Key::new(7, Purpose::Task).stream();
-    let count = grid.iter().product::<usize>() * config.vision.patch_width();
-    let picture = PicturePatches { rows: Arc::new((0..count).map(|_| stream.normal() as f32).collect()), grid };
+    let picture = still(&config.vision, grid, &mut stream);
     let mut tokens = vec![config.image_token_id; 24];
     tokens.extend((0..16u32).map(|i| i * 7 % config.image_token_id));
     let prompt = Arc::new(Prompt { id: 0, tokens, pictures: vec![picture], corrupted: Vec::new() });
