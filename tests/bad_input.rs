@@ -314,6 +314,7 @@ fn keys_that_are_misspelt() {
         ),
         ("kind=papo_g objective.gamma=-0.01", "`objective.gamma` must be 0 or more"),
         ("kind=papo objective.gamma_anneal_fraction=0", "`objective.gamma_anneal_fraction` must be more than 0"),
+        ("kind=papo objective.perception_every=0", "`objective.perception_every` must be at least 1"),
         (
             "kind=papo_d objective.token_mask_top_p=1.5",
             "`objective.token_mask_top_p` must be more than 0 and at most 1",

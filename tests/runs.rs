@@ -200,17 +200,37 @@ fn what_is_sampled_depends_neither_on_threads_nor_on_batches() {
     let place = Place::new();
     let mut runs = Vec::new();
     for (run, threads, max_rows) in [("one", "1", 16), ("two", "2", 16), ("narrow", "2", 3)] {
-        let sets = ["trainer.steps=1", &format!("rollout.max_rows={max_rows}"), &format!("trainer.run_dir={run}")]
-            .map(str::to_owned);
-        let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
-        let arguments = [&["train", "run.toml"][..], &arguments].concat();
+        let rows = format!("rollout.max_rows={max_rows}");
+        let folder = format!("trainer.run_dir={run}");
+        let sets = ["trainer.steps=1", "data.shuffle=false", &rows, &folder];
+        let arguments = [&["train", "run.toml"][..], &sets.map(|set| ["--set", set]).concat()].concat();
         place.percept_with(&arguments, &[("RAYON_NUM_THREADS", threads)]).well();
         let samples = lines(&place.path().join(run).join("samples.jsonl"));
         assert_eq!(samples.len(), 16, "four responses to four prompts");
         runs.push(samples.iter().map(|sample| (sample["row"].clone(), sample["response"].clone())).collect::<Vec<_>>());
     }
+    // pictures are prepared side by side, and still come in the data set's order
+    let rows = runs[0].iter().take(4).map(|(row, _)| row.as_str().and_then(|row| row.rsplit(' ').next()));
+    assert_eq!(rows.collect::<Vec<_>>(), ["0", "1", "2", "3"].map(Some), "the first response to each prompt");
     assert_eq!(runs[0], runs[1], "one thread, two threads");
     assert_eq!(runs[0], runs[2], "sixteen rows at once, three");
+}
+
+#[test]
+fn masked_views_of_every_second_prompt() {
+    let place = Place::new();
+    let sets = "objective.kind=papo_g objective.perception_every=2 trainer.steps=2 trainer.run_dir=half data.shuffle=false \
+                trainer.samples_per_step=16 rollout.prompts_per_step=4";
+    place.run("train", sets).well();
+    let samples = lines(&place.path().join("half/samples.jsonl"));
+    assert_eq!(samples.len(), 32, "two steps of four prompts with four responses");
+    for sample in &samples {
+        let row = sample["row"].as_str().and_then(|row| row.rsplit(' ').next()).expect("a row");
+        let number: usize = row.parse().expect("a number");
+        assert_eq!(sample.get("divergence").is_some(), number.is_multiple_of(2), "{row}");
+    }
+    let terms = series(&place.path().join("half/metrics.jsonl"), "objective/kl_prcp");
+    assert!(terms.len() == 2 && terms.iter().all(|term| term.is_finite()), "{terms:?}");
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -89,7 +89,7 @@ impl ClippedPolicy {
 
     pub fn needs(&self) -> Needs {
         let reference = (self.config.kl_coefficient != 0.0).then_some(View::REFERENCE);
-        Needs { views: reference.into_iter().collect(), entropy: false }
+        Needs { views: reference.into_iter().collect(), ..Needs::default() }
     }
 
     /// Whether a term acts on tokens whose advantage is 0.

@@ -60,12 +60,20 @@ fn set(value: &mut Tensor<2>, values: Vec<f32>) {
     *value = if value.device().is_autodiff() { tensor.require_grad() } else { tensor };
 }
 
+/// A picture whose patches have the same frame twice, as a still picture's do.
+fn still(vision: &VisionConfig, grid: [usize; 3], salt: u64) -> PicturePatches {
+    let frame = vision.patch_size.pow(2);
+    let frames = noise(grid.iter().product::<usize>() * vision.in_channels * frame, salt);
+    let rows: Vec<f32> =
+        frames.chunks_exact(frame).flat_map(|frame| frame.repeat(vision.temporal_patch_size)).collect();
+    PicturePatches { rows: rows.into(), grid }
+}
+
 /// A prompt of the model: some text, a picture of 2 x 3 merged patches and another twin of it, or text only.
 fn prompt(config: &Config, id: u64, has_picture: bool) -> Arc<Prompt> {
     let vision = &config.vision;
     let grid = [1, 2 * vision.spatial_merge_size, 3 * vision.spatial_merge_size];
-    let picture =
-        |salt: u64| PicturePatches { rows: noise(grid[1] * grid[2] * vision.patch_width(), salt).into(), grid };
+    let picture = |salt: u64| still(vision, grid, salt);
     let text = |from: u32| (from..from + 3).map(|token| token % 30);
     let mut tokens: Vec<u32> = text(3 + id as u32).collect();
     if has_picture {
@@ -307,13 +315,20 @@ fn the_trainers_gradient_is_the_slope_of_its_loss() {
 #[test]
 fn rows_without_a_picture_do_not_feel_papo() {
     let learning = policy(&device());
-    let only_text = [collected(&*policy(&Device::flex()), 1, false, [0.5, 0.4, -0.9])];
-    for masked_gradient in [false, true] {
+    let mut groups = [false, true].map(|pictured| collected(&*policy(&Device::flex()), 1, pictured, [0.5, 0.4, -0.9]));
+    // it has a picture, but it is not the turn of its masked twin
+    let without_twin = &mut groups[1];
+    Arc::make_mut(&mut without_twin.group.prompt).corrupted = vec![Vec::new()];
+    without_twin.views.iter_mut().filter(|(view, _)| *view == MASKED).for_each(|(_, numbers)| *numbers = None);
+    for (masked_gradient, group) in
+        [false, true].into_iter().flat_map(|live| groups.iter().map(move |group| (live, group)))
+    {
+        let group = std::slice::from_ref(group);
         let config =
             PapoConfig { gamma: 0.5, masked_entropy_coefficient: 0.4, masked_gradient, ..PapoConfig::default() };
         let papo = Papo::new(config, Box::new(Dapo::new(DapoConfig::default())));
-        let (found, loss) = update(&papo, &*learning, &only_text);
-        let (base, base_loss) = update(&Dapo::new(DapoConfig::default()), &*learning, &only_text);
+        let (found, loss) = update(&papo, &*learning, group);
+        let (base, base_loss) = update(&Dapo::new(DapoConfig::default()), &*learning, group);
         assert_eq!(loss, base_loss);
         assert_eq!(found, base);
         assert!(found.iter().flatten().flatten().any(|&value| value != 0.0), "there is a gradient");

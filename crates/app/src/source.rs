@@ -150,6 +150,8 @@ pub(crate) struct Source {
     pub(crate) pictures: Vec<PictureSeen>,
     /// For the masked views of an objective, in order of slots.
     pub(crate) masked: Vec<Box<dyn Corruption>>,
+    /// One of so many visits gets them.
+    pub(crate) masked_every: usize,
     /// What the policy is shown.
     pub(crate) shown: Shown,
 }
@@ -246,7 +248,17 @@ impl Source {
         progress.finish_and_clear();
         // without a row there is no visit
         let visits = Visits::new(reading.seed, usable.len().max(1), reading.shuffle);
-        Ok(Self { data, preparation, visits, usable, rows, pictures, masked: Vec::new(), shown: Shown::Whole })
+        Ok(Self {
+            data,
+            preparation,
+            visits,
+            usable,
+            rows,
+            pictures,
+            masked: Vec::new(),
+            masked_every: 1,
+            shown: Shown::Whole,
+        })
     }
 
     /// A row of the usable ones.
@@ -267,8 +279,16 @@ impl Source {
                 None => return Ok(None),
             },
         };
-        Ok(match self.preparation.task(row, donor.as_ref(), visit, corruption, &self.masked)? {
-            Prepared::Task(task, _) => Some(*task),
+        let takes_turn = has_turn(visit, self.usable.len(), self.masked_every);
+        let masked = if takes_turn { &self.masked[..] } else { &[] };
+        Ok(match self.preparation.task(row, donor.as_ref(), visit, corruption, masked)? {
+            Prepared::Task(mut task, _) => {
+                if !takes_turn {
+                    let prompt = Arc::get_mut(&mut task.prompt).expect("a new prompt has one owner");
+                    prompt.corrupted = self.masked.iter().map(|_| Vec::new()).collect();
+                }
+                Some(*task)
+            }
             Prepared::TooLong(_) => None,
         })
     }
@@ -313,6 +333,12 @@ impl Source {
     }
 }
 
+/// Whether a visit is one of so many: with rows in a fixed order, each row once in so many epochs.
+fn has_turn(visit: u64, rows: usize, every: usize) -> bool {
+    let (epoch, place) = (visit / rows as u64, visit % rows as u64);
+    (epoch + place).is_multiple_of(every as u64)
+}
+
 fn seam(error: anyhow::Error) -> TrainError {
     TrainError::Seam(crate::messages::chain(&error))
 }
@@ -333,5 +359,20 @@ impl TaskSource for Source {
     fn tasks(&mut self, visits: Range<u64>) -> Result<Vec<Option<Task>>, TrainError> {
         let all: Vec<_> = visits.into_par_iter().map(|visit| self.prepare(visit)).collect();
         all.into_iter().map(|task| task.map_err(seam)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_turn() {
+        for (rows, every) in [(4, 1), (4, 2), (5, 2), (6, 3), (7, 3)] {
+            let turns = (0..(rows * every) as u64).filter(|&visit| has_turn(visit, rows, every));
+            let mut seen: Vec<u64> = turns.map(|visit| visit % rows as u64).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..rows as u64).collect::<Vec<_>>(), "one of {every} in {every} epochs");
+        }
     }
 }

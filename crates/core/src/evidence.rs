@@ -19,7 +19,8 @@ pub struct Evidence {
     pub advantage: Tensor<2>,
     /// 1 up to and including the end of a response, 0 behind it.
     pub mask: Tensor<2>,
-    /// 1 for rows whose prompt has a picture, else 0: `[rows, 1]`.
+    /// 1 for rows whose prompt has a picture, and its corrupted twins where the objective looks at such (see
+    /// [`crate::Needs::corrupted_every`]), else 0: `[rows, 1]`.
     pub has_picture: Tensor<2>,
     /// 1 for responses that were verified as right (accuracy above 0.1), else 0: `[rows, 1]`.
     pub correct: Tensor<2>,

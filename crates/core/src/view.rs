@@ -35,11 +35,19 @@ impl View {
 }
 
 /// What an objective needs beyond the live and the behavior policy's log-probabilities on the whole picture.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needs {
     pub views: Vec<View>,
     /// Whether the full-softmax entropy at each token is wanted, for the live and the corrupted views.
     pub entropy: bool,
+    /// Views of corrupted pictures are computed for one of so many prompts, at least 1. The others count as prompts without a picture.
+    pub corrupted_every: usize,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { views: Vec::new(), entropy: false, corrupted_every: 1 }
+    }
 }
 
 /// A view's numbers for a micro-batch.

@@ -30,8 +30,10 @@ pub struct ViewNumbers {
 }
 
 impl CollectedGroup {
+    /// Whether the prompt has a picture, and the twins of it that were asked for.
     pub fn has_picture(&self) -> bool {
-        !self.group.prompt.pictures.is_empty()
+        let prompt = &self.group.prompt;
+        !prompt.pictures.is_empty() && prompt.corrupted.iter().all(|twins| !twins.is_empty())
     }
 
     /// The group with one of its responses.

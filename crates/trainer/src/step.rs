@@ -203,7 +203,7 @@ impl Collector<'_> {
     ) -> Result<(), TrainError> {
         let needs = self.objective.needs();
         for &view in &needs.views {
-            let one = Needs { views: vec![view], entropy: needs.entropy };
+            let one = Needs { views: vec![view], ..needs };
             let temperature = self.settings.rollout.temperature;
             let micro_tokens = &mut self.micro_tokens;
             let brought;

@@ -21,8 +21,8 @@ pub(crate) struct Workload {
     pub(crate) reference_brought: bool,
     /// Views that carry gradient, the whole picture's included.
     pub(crate) live_views: usize,
-    /// Corrupted twins of each picture.
-    pub(crate) twins: usize,
+    /// Corrupted twins of a picture, in the mean.
+    pub(crate) twins: f64,
     /// Most bytes of pictures' features that a policy keeps where vision does not learn.
     pub(crate) kept_features: usize,
     /// Most bytes of what sampling computes that are kept for the update; 0 where it cannot be used.
@@ -159,10 +159,10 @@ impl Workload {
         let width = self.outline.vision.patch_width;
         if !self.vision_learns() {
             let features = patches / self.outline.vision.merged * self.outline.text.hidden * self.how.width;
-            let all = (features * (1 + self.twins)).min(self.kept_features);
-            resident.push(device("features of a step's pictures", all as f64));
+            let all = (features as f64 * (1.0 + self.twins)).min(self.kept_features as f64);
+            resident.push(device("features of a step's pictures", all));
         }
-        resident.push(host("pictures of a step", (patches * width * F32 * (1 + self.twins)) as f64));
+        resident.push(host("pictures of a step", (patches * width * F32) as f64 * (1.0 + self.twins)));
 
         let batches = self.micro_batches();
         let micros: Vec<Micro> = batches.iter().map(|batch| Micro::of(&self.outline, batch)).collect();
@@ -321,7 +321,7 @@ pub(crate) mod tests {
             frozen_in_f32: false,
             reference: true,
             live_views: 1,
-            twins: 0,
+            twins: 0.0,
             kept_features: 1 << 30,
             kept_activations: 0,
             recompute: false,

@@ -9,7 +9,7 @@ use crate::parts::recomputes;
 use anyhow::ensure;
 use burn::tensor::{DType, Device};
 use percept_config::{Backend, FloatType, RunConfig};
-use percept_core::{Image, Objective, Weights};
+use percept_core::{Image, Needs, Objective, Weights};
 use percept_models::{Outline, ParameterSizes, Placement};
 use percept_rollout::InProcess;
 use percept_trainer::TaskSource;
@@ -93,7 +93,7 @@ pub(crate) fn workload(
     groups: Vec<GroupSize>,
     micro_tokens: usize,
 ) -> Workload {
-    let views = objective.needs().views;
+    let Needs { views, corrupted_every, .. } = objective.needs();
     let live = views.iter().filter(|view| view.weights == Weights::Live).count();
     let twins = views.iter().filter_map(|view| match view.image {
         Image::Corrupted(slot) => Some(slot + 1),
@@ -119,7 +119,7 @@ pub(crate) fn workload(
         reference,
         reference_brought: run.model.offload_reference,
         live_views: 1 + live,
-        twins: twins.max().unwrap_or(0),
+        twins: twins.max().unwrap_or(0) as f64 / corrupted_every as f64,
         kept_features: run.model.kept_features_mib.saturating_mul(1 << 20),
         kept_activations: match &run.model.lora {
             None if fused => run.trainer.kept_activations_mib.saturating_mul(1 << 20),
@@ -143,8 +143,9 @@ pub(crate) fn workload(
 
 /// Passes without gradient that an objective asks for.
 pub(crate) fn passes(objective: &dyn Objective) -> Passes {
-    let mut passes = Passes { reference: 0, corrupted: 0, behavior: 0 };
-    for view in objective.needs().views {
+    let needs = objective.needs();
+    let mut passes = Passes { reference: 0, corrupted: 0, corrupted_every: needs.corrupted_every, behavior: 0 };
+    for view in needs.views {
         match (view.weights, view.image) {
             (Weights::Live, _) => {}
             (Weights::Reference, _) => passes.reference += 1,

@@ -35,6 +35,8 @@ impl Shares {
 pub(crate) struct Passes {
     pub(crate) reference: usize,
     pub(crate) corrupted: usize,
+    /// Corrupted ones go over one of so many prompts.
+    pub(crate) corrupted_every: usize,
     pub(crate) behavior: usize,
 }
 
@@ -59,11 +61,12 @@ pub(crate) fn seconds(workload: &Workload, rates: &Rates, passes: Passes) -> Vec
         "rollout",
         packed(flops::prefill(outline, &groups).total()) + decoding(workload, rates, &shares, &groups),
     )];
+    let corrupted = passes.corrupted as f64 / passes.corrupted_every as f64;
     for (name, count) in
-        [("reference", passes.reference), ("corrupted", passes.corrupted), ("behavior", passes.behavior)]
+        [("reference", passes.reference as f64), ("corrupted", corrupted), ("behavior", passes.behavior as f64)]
     {
-        if count > 0 {
-            phases.push((name, packed(forward) * count as f64));
+        if count > 0.0 {
+            phases.push((name, packed(forward) * count));
         }
     }
     // what sampling computed is not computed again, but for the head
@@ -96,7 +99,7 @@ mod tests {
     use super::*;
 
     const RATES: Rates = Rates { matrix_flops: 4e11, matrix_flops_f32: 4e11, copy_bytes: 5e10 };
-    const PASSES: Passes = Passes { reference: 1, corrupted: 0, behavior: 0 };
+    const PASSES: Passes = Passes { reference: 1, corrupted: 0, corrupted_every: 1, behavior: 0 };
 
     fn phase(found: &[(&str, f64)], name: &str) -> f64 {
         found.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, seconds)| *seconds)
@@ -121,6 +124,8 @@ mod tests {
         assert!(phase(&cut, "reference") > 1.2 * phase(&found, "reference"));
         let masked = seconds(&one, &RATES, Passes { corrupted: 1, ..PASSES });
         assert_eq!(phase(&masked, "corrupted"), phase(&found, "reference"));
+        let half = seconds(&one, &RATES, Passes { corrupted: 1, corrupted_every: 2, ..PASSES });
+        assert_eq!(phase(&half, "corrupted"), phase(&found, "reference") / 2.0);
     }
 
     #[test]

@@ -254,6 +254,12 @@ pub const PAPO: Section = Section {
             ByColumn(&["none", "none", "none"]),
             "upper bound of a token's divergence; above 0",
         ),
+        key(
+            "perception_every",
+            Kind::Whole,
+            Toml("1"),
+            "one of so many prompts is scored with its masked picture, and the perception terms are means over these: 2 halves what PAPO costs (the reference scores all)",
+        ),
     ],
     after: "",
 };
