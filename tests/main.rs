@@ -2,6 +2,7 @@
 
 mod activations;
 mod bad_input;
+mod bench;
 mod device;
 mod doctor;
 mod evaluation;

@@ -19,6 +19,7 @@ use anyhow::{Context, ensure};
 use lane::Lane;
 use lengthen::Lengthened;
 use padded::Padded;
+use percept_algorithms::PapoConfig;
 use percept_config::RunConfig;
 use percept_trainer::peak_rss_mib;
 use pieces::Piece;
@@ -176,7 +177,11 @@ fn measure(
     };
     let mut lanes = Vec::new();
     for kind in std::iter::once(arguments.objective.as_str()).chain(base) {
-        lanes.push(Lane::new(app, &parts, &configured(kind)?, kind, &mut source)?);
+        let mut run = configured(kind)?;
+        if Some(kind) == base {
+            run.objective.retain(|key, _| !PapoConfig::KEYS.contains(&key));
+        }
+        lanes.push(Lane::new(app, &parts, &run, kind, &mut source)?);
     }
     let mut settings = parts.settings(arguments.steps as u64, lanes[0].policy.vocabulary());
     settings.banned_tokens.append(&mut settings.stop_tokens);
