@@ -177,9 +177,9 @@ impl Verifier for Command {
         };
         self.pool.watch(&process);
         let score = self.ask(&mut process, item);
-        self.pool.forget(&process);
+        let is_alive = self.pool.forget(&process);
         // After an error nobody knows what the program will say next; it is dropped, and that kills it.
-        if score.is_ok() {
+        if score.is_ok() && is_alive {
             seat.put(process);
         }
         score

@@ -35,8 +35,11 @@ impl Pool {
         locked(&self.busy).push(process.group());
     }
 
-    pub(super) fn forget(&self, process: &Process) {
-        locked(&self.busy).retain(|group| *group != process.group());
+    /// Whether the copy may answer again: one that was killed behind its answer looks alive for a moment.
+    pub(super) fn forget(&self, process: &Process) -> bool {
+        let mut busy = locked(&self.busy);
+        let place = busy.iter().position(|group| *group == process.group());
+        place.map(|place| busy.swap_remove(place)).is_some()
     }
 
     /// Kills every copy. Those that are answering end for whoever asked them as if they had died.
@@ -44,7 +47,7 @@ impl Pool {
         for seat in locked(&self.free).iter_mut() {
             *seat = None;
         }
-        for group in locked(&self.busy).iter() {
+        for group in locked(&self.busy).drain(..) {
             group.kill();
         }
     }

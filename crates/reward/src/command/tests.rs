@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::pool::Pool;
+use super::process::Process;
 use super::{Command, CommandConfig};
 use crate::config::RubricConfig;
 use crate::error::RewardError;
@@ -212,4 +214,15 @@ fn errors_stop_the_rubric_or_are_zero() {
     assert!(error.starts_with("row 2: ") || error.starts_with("row 3: "), "{error}");
     // After an error the rubric serves again.
     assert_eq!(stop.grade(&items[..1]).expect("verdicts")[0].overall, 2.0);
+}
+
+#[test]
+fn a_copy_killed_behind_its_answer_does_not_serve_again() {
+    let process = Process::start(&config("cat")).expect("sh runs");
+    let pool = Pool::new(1, Process::start(&config("cat")).expect("sh runs"));
+    pool.watch(&process);
+    assert!(pool.forget(&process), "nobody killed it");
+    pool.watch(&process);
+    pool.kill_all();
+    assert!(!pool.forget(&process), "it was killed while it was watched");
 }
