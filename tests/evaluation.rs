@@ -1,7 +1,7 @@
 //! Whether a checkpoint looks: scores by category, under spoiled and swapped pictures, and training without looking.
 
 use crate::program::{Place, lines, metrics, series};
-use crate::runs::{assert_same_run, tear};
+use crate::torn::{assert_same_run, tear};
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -312,6 +312,10 @@ fn start(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Runni
     Running { child, out, err }
 }
 
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// Every file below a folder with its bytes.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Going on: from the newest whole checkpoint, with the configuration and the data that the run began with, or in a new run.
 
 use crate::program::{Place, Said, assert_same_files, lines, metrics};
-use crate::runs::assert_same_run;
+use crate::torn::assert_same_run;
 use std::path::PathBuf;
 
 const SETS: &str = "objective.kind=papo_g trainer.steps=6 trainer.checkpoint_every=2 validation.every=2";

@@ -66,16 +66,19 @@ fn words(stream: &mut Stream, count: usize) -> Vec<u32> {
     (0..count).map(|_| stream.below(u64::from(IMAGE)) as u32).collect()
 }
 
-/// Patches of a still picture of this many merged patches: each frame of a patch is the same.
-fn picture(stream: &mut Stream, height: usize, width: usize) -> PicturePatches {
-    let VisionConfig { in_channels, patch_size, temporal_patch_size, .. } = config().vision;
-    let grid = [1, 2 * height, 2 * width];
+/// Patches of a still picture, each frame of a patch the same.
+pub fn still(vision: &VisionConfig, grid: [usize; 3], mut value: impl FnMut() -> f32) -> PicturePatches {
     let mut rows = Vec::new();
-    for _ in 0..grid.iter().product::<usize>() * in_channels {
-        let frame: Vec<f32> = (0..patch_size.pow(2)).map(|_| stream.normal() as f32).collect();
-        (0..temporal_patch_size).for_each(|_| rows.extend_from_slice(&frame));
+    for _ in 0..grid.iter().product::<usize>() * vision.in_channels {
+        let frame: Vec<f32> = (0..vision.patch_size.pow(2)).map(|_| value()).collect();
+        (0..vision.temporal_patch_size).for_each(|_| rows.extend_from_slice(&frame));
     }
     PicturePatches { rows: Arc::new(rows), grid }
+}
+
+/// One of so many merged patches.
+fn picture(stream: &mut Stream, height: usize, width: usize) -> PicturePatches {
+    still(&config().vision, [1, 2 * height, 2 * width], || stream.normal() as f32)
 }
 
 /// A prompt with pictures of these sizes, each behind some text.

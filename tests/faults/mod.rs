@@ -7,7 +7,7 @@ mod incident;
 mod kills;
 
 use crate::program::Place;
-use crate::runs::assert_same_run;
+use crate::torn::assert_same_run;
 
 /// How often, where nothing else is asked for.
 fn count(variable: &str, usual: usize) -> usize {

@@ -1,11 +1,12 @@
 //! A whole policy: the gradient of its weights through scoring, and through the trainer's micro-batches and an objective's loss.
 
 use super::{device, host, noise, slope};
+use crate::tiny::still;
 use burn::tensor::{Device, Tensor, TensorData};
 use percept_algorithms::{Dapo, DapoConfig, EntropyKind, Grpo, GrpoConfig, Papo, PapoConfig};
 use percept_core::{
-    Evidence, Finish, Group, GroupOutcome, Image, Loss, Needs, Objective, PicturePatches, Policy, Progress, Prompt,
-    Response, ScoreRequest, ScoringGroup, Task, View, Weights,
+    Evidence, Finish, Group, GroupOutcome, Image, Loss, Needs, Objective, Policy, Progress, Prompt, Response,
+    ScoreRequest, ScoringGroup, Task, View, Weights,
 };
 use percept_models::qwen2_5_vl::{Config, VisionConfig, initialize};
 use percept_ops::HeadShape;
@@ -60,20 +61,15 @@ fn set(value: &mut Tensor<2>, values: Vec<f32>) {
     *value = if value.device().is_autodiff() { tensor.require_grad() } else { tensor };
 }
 
-/// A picture whose patches have the same frame twice, as a still picture's do.
-fn still(vision: &VisionConfig, grid: [usize; 3], salt: u64) -> PicturePatches {
-    let frame = vision.patch_size.pow(2);
-    let frames = noise(grid.iter().product::<usize>() * vision.in_channels * frame, salt);
-    let rows: Vec<f32> =
-        frames.chunks_exact(frame).flat_map(|frame| frame.repeat(vision.temporal_patch_size)).collect();
-    PicturePatches { rows: rows.into(), grid }
-}
-
 /// A prompt of the model: some text, a picture of 2 x 3 merged patches and another twin of it, or text only.
 fn prompt(config: &Config, id: u64, has_picture: bool) -> Arc<Prompt> {
     let vision = &config.vision;
     let grid = [1, 2 * vision.spatial_merge_size, 3 * vision.spatial_merge_size];
-    let picture = |salt: u64| still(vision, grid, salt);
+    let picture = |salt: u64| {
+        let frames = grid.iter().product::<usize>() * vision.in_channels * vision.patch_size.pow(2);
+        let mut values = noise(frames, salt).into_iter();
+        still(vision, grid, || values.next().expect("a value for each pixel of a frame"))
+    };
     let text = |from: u32| (from..from + 3).map(|token| token % 30);
     let mut tokens: Vec<u32> = text(3 + id as u32).collect();
     if has_picture {
