@@ -12,8 +12,8 @@
 //! * k3 is clamped at 10, from d = 2.61 on: no gradient beyond, and the share of such tokens is a metric.
 //!
 //! Rows without a picture have no part in the divergence and the masked entropy, nor in their means. With `perception_every` above 1
-//! (not in the paper) the same holds for all but one of so many prompts: both terms are estimated from fewer prompts, without bias, and
-//! the masked pass costs that much less.
+//! (not in the paper) the same holds for all but one of so many prompts: both terms are estimated from fewer prompts, and the masked pass
+//! costs that much less.
 
 use crate::average::{Average, Scope};
 use crate::range::{OutOfRange, at_least_zero, in_range};

@@ -57,14 +57,14 @@ impl Preparation {
     }
 
     /// A row as a task, with the pictures of `donor` if there is one. `name` names the prompt in random streams; `shown` corrupts what
-    /// the policy is shown, `masked` makes the twin of its masked view.
+    /// the policy is shown, `masked` makes the twin of each masked view, where it makes one.
     fn task(
         &self,
         row: Row,
         donor: Option<&Row>,
         name: u64,
         shown: Option<&dyn Corruption>,
-        masked: &[Box<dyn Corruption>],
+        masked: &[Option<&dyn Corruption>],
     ) -> anyhow::Result<Prepared> {
         let place = row.place.to_string();
         let key = Key::new(self.seed, Purpose::Corruption).prompt(name);
@@ -82,6 +82,7 @@ impl Preparation {
             originals.push((picture.width(), picture.height()));
             pictures.push(self.patches(&picture).with_context(field)?);
             for (slot, corruption) in masked.iter().enumerate() {
+                let Some(corruption) = corruption else { continue };
                 let stream = key.step(1 + slot as u64).sample(index as u32);
                 let twin = corruption.corrupt(&picture, &mut stream.stream());
                 corrupted[slot].push(self.patches(&twin).with_context(field)?);
@@ -280,15 +281,9 @@ impl Source {
             },
         };
         let takes_turn = has_turn(visit, self.usable.len(), self.masked_every);
-        let masked = if takes_turn { &self.masked[..] } else { &[] };
-        Ok(match self.preparation.task(row, donor.as_ref(), visit, corruption, masked)? {
-            Prepared::Task(mut task, _) => {
-                if !takes_turn {
-                    let prompt = Arc::get_mut(&mut task.prompt).expect("a new prompt has one owner");
-                    prompt.corrupted = self.masked.iter().map(|_| Vec::new()).collect();
-                }
-                Some(*task)
-            }
+        let masked: Vec<_> = self.masked.iter().map(|corruption| takes_turn.then_some(&**corruption)).collect();
+        Ok(match self.preparation.task(row, donor.as_ref(), visit, corruption, &masked)? {
+            Prepared::Task(task, _) => Some(*task),
             Prepared::TooLong(_) => None,
         })
     }

@@ -179,6 +179,7 @@ fn measure(
     for kind in std::iter::once(arguments.objective.as_str()).chain(base) {
         let mut run = configured(kind)?;
         if Some(kind) == base {
+            // what --set gives the decorator is unknown to its base
             run.objective.retain(|key, _| !PapoConfig::KEYS.contains(&key));
         }
         lanes.push(Lane::new(app, &parts, &run, kind, &mut source)?);
