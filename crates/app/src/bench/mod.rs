@@ -25,7 +25,7 @@ use percept_trainer::peak_rss_mib;
 use pieces::Piece;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use sweep::Axis;
 
 #[derive(clap::Args, Clone, Debug)]
@@ -265,13 +265,30 @@ fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
+/// Repetitions end when they have taken so long.
+const ENOUGH: Duration = Duration::from_secs(10);
+
 /// Median milliseconds of a part, after one run that does not count. The part returns when the device is done.
 fn time(repeats: usize, mut part: impl FnMut()) -> f64 {
-    part();
-    let run = |_| {
+    let [ms] = times(repeats, || {
         let start = Instant::now();
         part();
-        start.elapsed().as_secs_f64() * 1e3
-    };
-    median(&(0..repeats).map(run).collect::<Vec<_>>())
+        [start.elapsed().as_secs_f64() * 1e3]
+    });
+    ms
+}
+
+/// Medians of what a part measures of itself, over at most so many runs, after one that does not count unless it was [`ENOUGH`] alone.
+fn times<const N: usize>(repeats: usize, mut part: impl FnMut() -> [f64; N]) -> [f64; N] {
+    let start = Instant::now();
+    let first = part();
+    if start.elapsed() > ENOUGH {
+        return first;
+    }
+    let start = Instant::now();
+    let mut runs = vec![part()];
+    while runs.len() < repeats && start.elapsed() < ENOUGH {
+        runs.push(part());
+    }
+    std::array::from_fn(|i| median(&runs.iter().map(|run| run[i]).collect::<Vec<_>>()))
 }

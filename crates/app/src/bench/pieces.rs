@@ -2,7 +2,7 @@
 
 use super::lane::{Lane, updater};
 use super::padded::{batches, scoring_groups};
-use super::{median, time};
+use super::{time, times};
 use crate::cost::rates::{Rates, finish};
 use crate::cost::{GroupSize, flops};
 use crate::parts::Parts;
@@ -75,8 +75,7 @@ pub(super) fn time_all(
     drop(policy);
 
     let backward = flops::backward(outline, groups, how).total();
-    let (mut forwards, mut backwards) = (Vec::new(), Vec::new());
-    for repeat in 0..=REPEATS {
+    let [there, back] = times(REPEATS, || {
         let (mut there, mut back) = (0.0, 0.0);
         for batch in &packed {
             let start = Instant::now();
@@ -88,17 +87,14 @@ pub(super) fn time_all(
             there += (middle - start).as_secs_f64() * 1e3;
             back += middle.elapsed().as_secs_f64() * 1e3;
         }
-        if repeat > 0 {
-            forwards.push(there);
-            backwards.push(back);
-        }
-    }
-    let piece = |key: &str, label: &str, times: &[f64], flops: f64| Piece {
+        [there, back]
+    });
+    let piece = |key: &str, label: &str, ms: f64, flops: f64| Piece {
         tokens: Some(tokens),
-        ..Piece::new(key, label, median(times), flops)
+        ..Piece::new(key, label, ms, flops)
     };
-    pieces.push(piece("training_forward", "training, forward", &forwards, forward));
-    pieces.push(piece("training_backward", "training, backward", &backwards, backward));
+    pieces.push(piece("training_forward", "training, forward", there, forward));
+    pieces.push(piece("training_backward", "training, backward", back, backward));
 
     let updater = updater(&*lane.objective, settings, 0);
     let ms = time(REPEATS, || {
