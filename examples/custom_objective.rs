@@ -50,7 +50,7 @@ impl Objective for Rloo {
         outcome.rewards.iter().map(|reward| reward - (sum - reward) / others).collect()
     }
 
-    fn learns_without_advantage(&self) -> bool {
+    fn learns_without_advantage(&self, _has_picture: bool) -> bool {
         // a group whose responses all got the same reward costs no backward pass
         false
     }

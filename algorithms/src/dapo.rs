@@ -134,7 +134,7 @@ impl Objective for Dapo {
         vec![self.config.filter_key.clone()]
     }
 
-    fn learns_without_advantage(&self) -> bool {
+    fn learns_without_advantage(&self, _: bool) -> bool {
         self.policy.learns_without_advantage()
     }
 

@@ -34,7 +34,7 @@ impl Objective for Grpo {
         group_normalized(outcome.rewards)
     }
 
-    fn learns_without_advantage(&self) -> bool {
+    fn learns_without_advantage(&self, _: bool) -> bool {
         self.policy.learns_without_advantage()
     }
 

@@ -25,6 +25,7 @@ use percept_core::{
 };
 use percept_ops::kl;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 
 /// How gamma goes over the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,7 +217,7 @@ impl Objective for Papo {
     fn needs(&self) -> Needs {
         let mut needs = self.base.needs();
         needs.views.push(self.masked_view());
-        needs.corrupted_every = self.config.perception_every;
+        needs.corrupted_every = NonZeroUsize::new(self.config.perception_every).expect("checked: at least 1");
         let has_entropy = self.config.entropy_coefficient != 0.0 || self.config.masked_entropy_coefficient != 0.0;
         needs.entropy |= has_entropy && self.config.entropy == EntropyKind::Full;
         needs
@@ -234,10 +235,11 @@ impl Objective for Papo {
         self.base.parts_read()
     }
 
-    fn learns_without_advantage(&self) -> bool {
+    fn learns_without_advantage(&self, has_picture: bool) -> bool {
         let config = &self.config;
-        let own = config.gamma != 0.0 || config.entropy_coefficient != 0.0 || config.masked_entropy_coefficient != 0.0;
-        own || self.base.learns_without_advantage()
+        let of_pictures = config.gamma != 0.0 || config.masked_entropy_coefficient != 0.0;
+        let own = config.entropy_coefficient != 0.0 || (has_picture && of_pictures);
+        own || self.base.learns_without_advantage(has_picture)
     }
 
     fn loss(&self, evidence: &Evidence) -> Loss {

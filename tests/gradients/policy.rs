@@ -384,6 +384,15 @@ fn a_group_without_variance_has_no_gradient_unless_a_term_needs_none() {
         let (found, _) = update(objective, &*learning, quiet);
         assert!(found.iter().flatten().flatten().any(|&value| value != 0.0), "the term has a gradient");
     }
+    // a perception term does not act where the masked picture was not made
+    let mut without_twin = quiet.to_vec();
+    for group in &mut without_twin {
+        let mut prompt = (*group.group.prompt).clone();
+        prompt.corrupted.iter_mut().for_each(Vec::clear);
+        group.group.prompt = Arc::new(prompt);
+        group.views.iter_mut().for_each(|(_, numbers)| *numbers = None);
+    }
+    assert!(update(&papo, &*learning, &without_twin).0.iter().all(Option::is_none), "backward work for nothing");
 }
 
 #[test]

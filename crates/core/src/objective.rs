@@ -44,8 +44,9 @@ pub trait Objective: Send + Sync {
         Vec::new()
     }
 
-    /// Whether a response whose advantage is 0 can still have a gradient (a divergence or entropy term).
-    fn learns_without_advantage(&self) -> bool {
+    /// Whether a response whose advantage is 0 can still have a gradient (a divergence or entropy term). `has_picture` as in
+    /// [`Evidence::has_picture`]: whether its prompt has numbers of a corrupted picture.
+    fn learns_without_advantage(&self, _has_picture: bool) -> bool {
         true
     }
 

@@ -1,6 +1,7 @@
 //! Which log-probabilities a method compares.
 
 use burn::tensor::Tensor;
+use std::num::NonZeroUsize;
 
 /// Whose weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,13 +41,13 @@ pub struct Needs {
     pub views: Vec<View>,
     /// Whether the full-softmax entropy at each token is wanted, for the live and the corrupted views.
     pub entropy: bool,
-    /// Views of corrupted pictures are computed for one of so many prompts, at least 1. The others count as prompts without a picture.
-    pub corrupted_every: usize,
+    /// Views of corrupted pictures are computed for one of so many prompts. The others count as prompts without a picture.
+    pub corrupted_every: NonZeroUsize,
 }
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { views: Vec::new(), entropy: false, corrupted_every: 1 }
+        Self { views: Vec::new(), entropy: false, corrupted_every: NonZeroUsize::MIN }
     }
 }
 

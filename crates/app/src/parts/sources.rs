@@ -78,7 +78,7 @@ impl Parts {
             Image::Corrupted(slot) => Some(slot + 1),
             Image::Whole => None,
         });
-        source.masked_every = needs.corrupted_every;
+        source.masked_every = needs.corrupted_every.get();
         for _ in 0..slots.max().unwrap_or(0) {
             source.masked.push(self.corruption()?);
         }

@@ -119,7 +119,7 @@ pub(crate) fn workload(
         reference,
         reference_brought: run.model.offload_reference,
         live_views: 1 + live,
-        twins: twins.max().unwrap_or(0) as f64 / corrupted_every as f64,
+        twins: twins.max().unwrap_or(0) as f64 / corrupted_every.get() as f64,
         kept_features: run.model.kept_features_mib.saturating_mul(1 << 20),
         kept_activations: match &run.model.lora {
             None if fused => run.trainer.kept_activations_mib.saturating_mul(1 << 20),
@@ -144,7 +144,7 @@ pub(crate) fn workload(
 /// Passes without gradient that an objective asks for.
 pub(crate) fn passes(objective: &dyn Objective) -> Passes {
     let needs = objective.needs();
-    let mut passes = Passes { reference: 0, corrupted: 0, corrupted_every: needs.corrupted_every, behavior: 0 };
+    let mut passes = Passes { reference: 0, corrupted: 0, corrupted_every: needs.corrupted_every.get(), behavior: 0 };
     for view in needs.views {
         match (view.weights, view.image) {
             (Weights::Live, _) => {}

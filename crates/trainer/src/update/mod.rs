@@ -160,7 +160,8 @@ impl Updater<'_> {
         let mini_batch = sum_tallies(groups.iter().map(|group| group.tally(0..group.group.responses.len())));
         // without variance, and without a term that needs none, a group has no gradient: it is only looked at
         let idle = |group: &&CollectedGroup| {
-            !self.objective.learns_without_advantage() && group.advantages.iter().all(|&advantage| advantage == 0.0)
+            group.advantages.iter().all(|&advantage| advantage == 0.0)
+                && !self.objective.learns_without_advantage(group.has_picture())
         };
         let (quiet, active): (Vec<&CollectedGroup>, Vec<&CollectedGroup>) = groups.iter().partition(idle);
         let parts = [(active, true), (quiet, false)]
