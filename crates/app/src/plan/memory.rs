@@ -65,7 +65,7 @@ pub(crate) struct Moment {
 const PROGRAM: f64 = 84.0 * 1024.0 * 1024.0;
 /// What allocators take beyond what they are asked for: size classes, and places that nothing fits into again. The host's was measured
 /// (docs/benchmarks.md); the device's was not.
-const SLACK_HOST: f64 = 1.13;
+const SLACK_HOST: f64 = 1.24;
 const SLACK_DEVICE: f64 = 1.08;
 const F32: usize = 4;
 /// Numbers that the optimizer computes at once on a device (`ops`, `PIECE`).
