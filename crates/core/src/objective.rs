@@ -44,8 +44,8 @@ pub trait Objective: Send + Sync {
         Vec::new()
     }
 
-    /// Whether a response whose advantage is 0 can still have a gradient (a divergence or entropy term). `has_picture` as in
-    /// [`Evidence::has_picture`]: whether its prompt has numbers of a corrupted picture.
+    /// Whether a response whose advantage is 0 can still have a gradient (a divergence or entropy term), where its prompt has a
+    /// picture and its corrupted twins, and where it has none (see [`Evidence::has_picture`]).
     fn learns_without_advantage(&self, _has_picture: bool) -> bool {
         true
     }

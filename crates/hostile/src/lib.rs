@@ -12,7 +12,7 @@ mod guard;
 use proptest::test_runner::Config;
 
 pub use damage::{Input, any_bytes, damaged, sentence};
-pub use guard::{Bound, Counting, within};
+pub use guard::{Bound, Counting, alone, within};
 
 /// The tests' configuration: as many cases as `PROPTEST_CASES` says, and no file of failures (a failure becomes a test).
 pub fn config() -> Config {

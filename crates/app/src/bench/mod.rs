@@ -270,7 +270,7 @@ const ENOUGH: Duration = Duration::from_secs(10);
 
 /// Median milliseconds of a part, after one run that does not count. The part returns when the device is done.
 fn time(repeats: usize, mut part: impl FnMut()) -> f64 {
-    let [ms] = times(repeats, || {
+    let [ms] = medians(repeats, || {
         let start = Instant::now();
         part();
         [start.elapsed().as_secs_f64() * 1e3]
@@ -279,7 +279,7 @@ fn time(repeats: usize, mut part: impl FnMut()) -> f64 {
 }
 
 /// Medians of what a part measures of itself, over at most so many runs, after one that does not count unless it was [`ENOUGH`] alone.
-fn times<const N: usize>(repeats: usize, mut part: impl FnMut() -> [f64; N]) -> [f64; N] {
+fn medians<const N: usize>(repeats: usize, mut part: impl FnMut() -> [f64; N]) -> [f64; N] {
     let start = Instant::now();
     let first = part();
     if start.elapsed() > ENOUGH {

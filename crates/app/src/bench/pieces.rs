@@ -2,7 +2,7 @@
 
 use super::lane::{Lane, updater};
 use super::padded::{batches, scoring_groups};
-use super::{time, times};
+use super::{medians, time};
 use crate::cost::rates::{Rates, finish};
 use crate::cost::{GroupSize, flops};
 use crate::parts::Parts;
@@ -75,7 +75,7 @@ pub(super) fn time_all(
     drop(policy);
 
     let backward = flops::backward(outline, groups, how).total();
-    let [there, back] = times(REPEATS, || {
+    let [there, back] = medians(REPEATS, || {
         let (mut there, mut back) = (0.0, 0.0);
         for batch in &packed {
             let start = Instant::now();

@@ -25,7 +25,7 @@ const HOST: Shares = Shares { forward: 0.95, training: 0.8, decode: 0.6, decode_
 const DEVICE: Shares = Shares { forward: 0.4, training: 0.4, decode: 0.3, decode_attention: 0.1, memory: 0.6 };
 
 impl Shares {
-    /// Wider products come nearer to the rate of a large one; measured at widths of 192 and 384.
+    /// Wider products come nearer to the rate of a large one; measured at widths of 192 and 384, and the same well beyond these.
     fn at(self, width: usize) -> Self {
         let width = (width as f64 / 256.0).clamp(0.5, 1.5);
         let grown = |share: f64, power: f64| share * width.powf(power);
