@@ -153,7 +153,7 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     if !fused(&x) {
         return broken::spoiled("gelu", composed::gelu(x));
     }
-    burn::tensor::activation::gelu(x)
+    cpu::apply1(x, cpu::Gelu)
 }
 
 /// Numbers dropped at `rate` (Srivastava et al., JMLR 15, 2014), and those that are left multiplied by `1 / (1 - rate)`.

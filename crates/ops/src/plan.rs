@@ -45,14 +45,6 @@ pub struct PlanGroup {
     pub spans: Vec<Span>,
 }
 
-impl PlanGroup {
-    /// The group's tokens.
-    pub(crate) fn tokens(&self) -> Range<usize> {
-        let start = self.spans.iter().map(|span| span.rows.start).min().unwrap_or(0);
-        start..self.spans.iter().map(|span| span.rows.end).max().unwrap_or(start)
-    }
-}
-
 /// Consecutive tokens that see a prefix (another span's tokens, or none) and each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {

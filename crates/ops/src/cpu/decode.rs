@@ -4,7 +4,7 @@
 //! and a step reads the keys from front to back. A prompt's keys are held once, for all responses of its group. Each row is computed by
 //! itself, in the same order whatever rows stand beside it.
 
-use super::few::{LANES, Rows, product_of_few};
+use super::few::{LANES, Left, Rows, product_of_few};
 use super::math::{exponentials, max};
 use super::matrix::{Matrix, Shared, uninitialized};
 use crate::{CachedRow, HeadShape};
@@ -214,7 +214,15 @@ fn scores_of<S: pulp::Simd>(
     for (panel, keys) in keys.chunks_exact(PANEL * width).take(tokens.div_ceil(PANEL)).enumerate() {
         let columns = padded(tokens - panel * PANEL).min(PANEL);
         let keys = Rows { values: keys, stride: PANEL };
-        product_of_few(simd, (count, columns, width), queries, keys, &mut target[panel * PANEL..], stride, false);
+        product_of_few(
+            simd,
+            (count, columns, width),
+            Left::of(queries),
+            keys,
+            &mut target[panel * PANEL..],
+            stride,
+            false,
+        );
     }
 }
 
@@ -244,10 +252,10 @@ impl pulp::WithSimd for Attend<'_> {
             let (first, own) = scores.split_at_mut(before);
             softmax(&mut first[..tokens], &mut own[..block.rows[query / repeat].length + 1], block.shape.scale());
         }
-        let weights = Rows { values: scores, stride };
+        let weights = Left::of(Rows { values: scores, stride });
         product_of_few(simd, (count, width, tokens), weights, values, results, width, false);
         for (i, row) in block.rows.iter().enumerate() {
-            let weights = Rows { values: &scores[i * repeat * stride + before..], stride };
+            let weights = Left::of(Rows { values: &scores[i * repeat * stride + before..], stride });
             let target = &mut results[i * repeat * width..];
             let sizes = (repeat, width, row.length + 1);
             product_of_few(simd, sizes, weights, block.own(row).1, target, width, true);

@@ -19,11 +19,49 @@ pub(crate) struct Rows<'a> {
     pub(crate) stride: usize,
 }
 
-impl<'a> Rows<'a> {
+/// The left matrix of a product: element (row, i) is `values[row * row_stride + i * step]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    values: &'a [f32],
+    row_stride: usize,
+    step: usize,
+}
+
+impl<'a> Left<'a> {
+    pub(crate) fn of(rows: Rows<'a>) -> Self {
+        Self { values: rows.values, row_stride: rows.stride, step: 1 }
+    }
+
+    pub(crate) fn transposed(rows: Rows<'a>) -> Self {
+        Self { values: rows.values, row_stride: 1, step: rows.stride }
+    }
+
     /// From row `row` on.
     fn from(self, row: usize) -> Self {
-        Self { values: &self.values[row * self.stride..], ..self }
+        Self { values: &self.values[row * self.row_stride..], ..self }
     }
+}
+
+/// [`product_of_few`] with the widest vectors of this processor.
+pub(crate) fn product(
+    sizes: (usize, usize, usize),
+    left: Left,
+    right: Rows,
+    target: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
+    struct Product<'a>((usize, usize, usize), Left<'a>, Rows<'a>, &'a mut [f32], usize, bool);
+
+    impl pulp::WithSimd for Product<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            product_of_few(simd, self.0, self.1, self.2, self.3, self.4, self.5);
+        }
+    }
+
+    pulp::Arch::new().dispatch(Product(sizes, left, right, target, stride, add));
 }
 
 /// `target = left right`, or `target += left right` with `add`: `[m, k] x [k, n]`.
@@ -31,12 +69,14 @@ impl<'a> Rows<'a> {
 pub(crate) fn product_of_few<S: Simd>(
     simd: S,
     (m, n, k): (usize, usize, usize),
-    left: Rows,
+    left: Left,
     right: Rows,
     target: &mut [f32],
     stride: usize,
     add: bool,
 ) {
+    let last = m.saturating_sub(1) * left.row_stride + k.saturating_sub(1) * left.step;
+    assert!(m == 0 || k == 0 || last < left.values.len(), "the left matrix holds {m} x {k}");
     assert!(k == 0 || n == 0 || (k - 1) * right.stride + n <= right.values.len(), "the right matrix holds {k} x {n}");
     let mut row = 0;
     while row < m {
@@ -57,27 +97,26 @@ pub(crate) fn product_of_few<S: Simd>(
 fn block<S: Simd, const R: usize>(
     simd: S,
     (n, k): (usize, usize),
-    left: Rows,
+    left: Left,
     right: Rows,
     target: &mut [f32],
     stride: usize,
     add: bool,
 ) -> usize {
-    let left: [&[f32]; R] = std::array::from_fn(|row| &left.from(row).values[..k]);
     let width = S::F32_LANES;
     let mut first = 0;
     while first < n {
         first += if width == LANES && first + 4 * width <= n {
-            whole::<S, R, 4>(simd, first, left, right, target, stride, add);
+            whole::<S, R, 4>(simd, (first, k), left, right, target, stride, add);
             4 * width
         } else if first + 2 * width <= n {
-            whole::<S, R, 2>(simd, first, left, right, target, stride, add);
+            whole::<S, R, 2>(simd, (first, k), left, right, target, stride, add);
             2 * width
         } else if first + width <= n {
-            whole::<S, R, 1>(simd, first, left, right, target, stride, add);
+            whole::<S, R, 1>(simd, (first, k), left, right, target, stride, add);
             width
         } else {
-            rest::<S, R>(simd, first..n, left, right, target, stride, add);
+            rest::<S, R>(simd, (first..n, k), left, right, target, stride, add);
             n - first
         };
     }
@@ -88,8 +127,8 @@ fn block<S: Simd, const R: usize>(
 #[inline(always)]
 fn whole<S: Simd, const R: usize, const T: usize>(
     simd: S,
-    first: usize,
-    left: [&[f32]; R],
+    (first, k): (usize, usize),
+    left: Left,
     right: Rows,
     target: &mut [f32],
     stride: usize,
@@ -102,9 +141,7 @@ fn whole<S: Simd, const R: usize, const T: usize>(
             sums.copy_from_slice(S::as_simd_f32s(&target[place(row)]).0);
         }
     }
-    let k = left[0].len();
-    let left = left.map(|row| row[..k].as_ptr());
-    // SAFETY: `product_of_few` made sure that the right matrix holds these columns of `k` rows; so much of each left row was cut.
+    // SAFETY: `product_of_few` made sure that the right matrix holds these columns of `k` rows, and the left one these rows of `k` numbers.
     sums = unsafe { accumulate(simd, left, right.values[first..].as_ptr(), right.stride, k, sums) };
     for (row, sums) in sums.iter().enumerate() {
         S::as_mut_simd_f32s(&mut target[place(row)]).0.copy_from_slice(sums);
@@ -115,8 +152,8 @@ fn whole<S: Simd, const R: usize, const T: usize>(
 #[inline(always)]
 fn rest<S: Simd, const R: usize>(
     simd: S,
-    columns: Range<usize>,
-    left: [&[f32]; R],
+    (columns, k): (Range<usize>, usize),
+    left: Left,
     right: Rows,
     target: &mut [f32],
     stride: usize,
@@ -129,10 +166,11 @@ fn rest<S: Simd, const R: usize>(
             *sum = simd.partial_load_f32s(&target[place(row, stride)]);
         }
     }
-    for i in 0..left[0].len() {
+    for i in 0..k {
         let right = simd.partial_load_f32s(&right.values[place(i, right.stride)]);
-        for (sum, left) in sums.iter_mut().zip(&left) {
-            *sum = simd.mul_add_f32s(simd.splat_f32s(left[i]), right, *sum);
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let value = left.values[row * left.row_stride + i * left.step];
+            *sum = simd.mul_add_f32s(simd.splat_f32s(value), right, *sum);
         }
     }
     for (row, &sum) in sums.iter().enumerate() {
@@ -143,25 +181,26 @@ fn rest<S: Simd, const R: usize>(
 /// The inner loop, on whole vectors: sums stay in registers, which they do only as long as nothing else touches them here.
 ///
 /// # Safety
-/// `left` points to `k` numbers each, `right` to `k` rows of `T` vectors, `stride` numbers apart.
+/// `left` holds `R` rows of `k` numbers, `right` points to `k` rows of `T` vectors, `stride` numbers apart.
 #[inline(always)]
 unsafe fn accumulate<S: Simd, const R: usize, const T: usize>(
     simd: S,
-    left: [*const f32; R],
+    left: Left,
     right: *const f32,
     stride: usize,
     k: usize,
     mut sums: [[S::f32s; T]; R],
 ) -> [[S::f32s; T]; R] {
+    let first = left.values.as_ptr();
     let mut right_row = [simd.splat_f32s(0.0); T];
     for i in 0..k {
         for (vector, right_row) in right_row.iter_mut().enumerate() {
             // SAFETY: as the caller promises.
             *right_row = unsafe { right.add(i * stride + vector * S::F32_LANES).cast::<S::f32s>().read_unaligned() };
         }
-        for (sums, left) in sums.iter_mut().zip(left) {
+        for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as the caller promises.
-            let value = simd.splat_f32s(unsafe { *left.add(i) });
+            let value = simd.splat_f32s(unsafe { *first.add(row * left.row_stride + i * left.step) });
             for (sum, right) in sums.iter_mut().zip(right_row) {
                 *sum = simd.mul_add_f32s(value, right, *sum);
             }
@@ -174,15 +213,6 @@ unsafe fn accumulate<S: Simd, const R: usize, const T: usize>(
 mod tests {
     use super::*;
 
-    struct Product<'a>((usize, usize, usize), Rows<'a>, Rows<'a>, &'a mut [f32], usize, bool);
-
-    impl pulp::WithSimd for Product<'_> {
-        type Output = ();
-        fn with_simd<S: Simd>(self, simd: S) {
-            product_of_few(simd, self.0, self.1, self.2, self.3, self.4, self.5);
-        }
-    }
-
     fn numbers(count: usize, salt: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 37 + salt * 101) % 23) as f32 * 0.25 - 2.5).collect()
     }
@@ -193,13 +223,18 @@ mod tests {
         for (m, n, k) in [(1, 1, 1), (2, 16, 5), (3, 33, 8), (7, 50, 31), (13, 80, 64), (24, 15, 9)] {
             let (a, b, c) = (numbers(m * (k + 3), 1), numbers(k * (n + 2), 2), numbers(m * (n + 1), 3));
             let (left, right) = (Rows { values: &a, stride: k + 3 }, Rows { values: &b, stride: n + 2 });
+            let by_columns: Vec<f32> = (0..k * (m + 2)).map(|i| a[i % (m + 2) % m * (k + 3) + i / (m + 2)]).collect();
+            let columns = Rows { values: &by_columns, stride: m + 2 };
             for add in [false, true] {
                 let mut found = c.clone();
-                pulp::Arch::new().dispatch(Product((m, n, k), left, right, &mut found, n + 1, add));
+                product((m, n, k), Left::of(left), right, &mut found, n + 1, add);
+                let mut turned = c.clone();
+                product((m, n, k), Left::transposed(columns), right, &mut turned, n + 1, add);
+                assert_eq!(turned, found);
                 for row in 0..m {
                     let mut alone = c[row * (n + 1)..(row + 1) * (n + 1)].to_vec();
                     let left = Rows { values: &a[row * (k + 3)..], stride: k + 3 };
-                    pulp::Arch::new().dispatch(Product((1, n, k), left, right, &mut alone, n + 1, add));
+                    product((1, n, k), Left::of(left), right, &mut alone, n + 1, add);
                     for column in 0..n {
                         let mut sum = if add { c[row * (n + 1) + column] } else { 0.0 };
                         for i in 0..k {

@@ -43,6 +43,35 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// The normal distribution's share below x, Phi(x), and its density.
+///
+/// Phi(-u) = e^(-u^2 / 2) q(u) for u >= 0, where q falls without bends from 1/2. As t times a polynomial of degree 8 in
+/// t = 1 / (1 + 0.265 u), fitted to the least largest relative error for u up to 14, it is right within 1.2e-8; in single precision Phi
+/// is right within 2e-7, its density within 1.5e-7, and small values of it within 1e-6 of themselves as long as x > -5.
+#[inline(always)]
+pub(crate) fn normal(x: f32) -> (f32, f32) {
+    const FITTED: [f32; 9] = [
+        0.105_741_56,
+        0.105_246_66,
+        0.102_700_986,
+        0.060_313_09,
+        0.137_953_15,
+        -0.116_362_68,
+        0.217_815_04,
+        -0.144_228_68,
+        0.030_820_87,
+    ];
+    let u = x.abs();
+    let t = 1.0 / u.mul_add(0.265, 1.0);
+    let mut q = FITTED[8];
+    for power in (0..8).rev() {
+        q = q.mul_add(t, FITTED[power]);
+    }
+    let bell = exp(-0.5 * u * u);
+    let tail = q * t * bell;
+    (if x < 0.0 { tail } else { 1.0 - tail }, bell * 0.398_942_3)
+}
+
 const LANES: usize = 16;
 
 /// Replaces values by e^((value - offset) scale), and gives their sum, in a fixed order (16 partial sums) whatever the vector width.
@@ -88,8 +117,9 @@ pub(crate) fn max(values: &[f32]) -> f32 {
     partial.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
+/// The sum of the lanes, in a fixed order.
 #[inline(always)]
-fn fold(mut partial: [f32; LANES]) -> f32 {
+pub(crate) fn fold(mut partial: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -114,6 +144,39 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    /// Phi by a series of its own, x phi(x) (1 + x^2 / 3 + x^4 / 15 + ...) from one half, or a continued fraction far out.
+    fn normal_in_double_precision(x: f64) -> (f64, f64) {
+        let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let u = x.abs();
+        let tail = if u < 3.0 {
+            let (mut term, mut sum) = (u, u);
+            for odd in (3..200).step_by(2) {
+                term *= u * u / f64::from(odd);
+                sum += term;
+            }
+            0.5 - density * sum
+        } else {
+            density / (1..200).rev().fold(u, |fraction, k| u + f64::from(k) / fraction)
+        };
+        (if x < 0.0 { tail } else { 1.0 - tail }, density)
+    }
+
+    #[test]
+    fn the_normal_distribution_and_its_density() {
+        assert!((normal_in_double_precision(1.96).0 - 0.975_002_104_851_780).abs() < 1e-14);
+        assert!((normal_in_double_precision(-5.0).0 / 2.866_515_718_791_94e-7 - 1.0).abs() < 1e-12);
+        for i in -140_000..=140_000 {
+            let x = i as f32 * 1e-4;
+            let ((below, density), (want, bell)) = (normal(x), normal_in_double_precision(f64::from(x)));
+            let (apart, of_density) = ((f64::from(below) - want).abs(), (f64::from(density) - bell).abs());
+            assert!(apart < 2e-7 && of_density < 1.5e-7, "at {x}: {below} and {density}, not {want} and {bell}");
+            assert!(x < -5.0 || apart < 1e-6 * want, "at {x}: {below}, not {want}");
+        }
+        assert_eq!(normal(0.0).0, 0.5);
+        assert_eq!([normal(f32::INFINITY).0, normal(f32::NEG_INFINITY).0], [1.0, 0.0]);
+        assert!(normal(f32::NAN).0.is_nan());
     }
 
     #[test]

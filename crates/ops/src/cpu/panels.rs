@@ -5,7 +5,7 @@
 //! chain of fused multiply-adds in the order of the inputs, from the bias or residual on, so a row's result does not depend on the rows
 //! beside it.
 
-use super::few::{MOST, Rows, product_of_few};
+use super::few::{Left, MOST, Rows, product_of_few};
 use super::matrix::{Matrix, Shared, uninitialized};
 use pulp::Simd;
 use rayon::prelude::*;
@@ -98,7 +98,7 @@ impl pulp::WithSimd for Task<'_> {
         let rows = self.sums.len() / WIDTH;
         for first in (0..self.inputs).step_by(DEPTH) {
             let sizes = (rows, WIDTH, DEPTH.min(self.inputs - first));
-            let left = Rows { values: &self.x[first..], stride: self.inputs };
+            let left = Left::of(Rows { values: &self.x[first..], stride: self.inputs });
             let right = Rows { values: &self.panel[first * WIDTH..], stride: WIDTH };
             product_of_few(simd, sizes, left, right, self.sums, WIDTH, self.add || first > 0);
         }
