@@ -198,6 +198,34 @@ fn attention_of_groups() {
 }
 
 #[test]
+fn attention_gives_a_group_the_same_bits_alone_and_among_others() {
+    let shape = HeadShape { heads: 6, kv_heads: 2, width: 8 };
+    let groups: [(usize, &[usize]); 3] = [(70, &[3, 130]), (9, &[50]), (1, &[64, 1])];
+    let run = |packed: Tensor<2>, groups: &[(usize, &[usize])], upstream: Tensor<2>| {
+        let plan = Arc::new(AttentionPlan::shared_prefix(groups.iter().copied()));
+        let packed = packed.detach().require_grad();
+        let y = attention(packed.clone(), &plan, shape);
+        let gradients = (y.clone() * upstream).sum().backward();
+        [host(y), host_of(packed.grad(&gradients).expect("a gradient"))]
+    };
+    let tokens: usize = groups.iter().map(|(prompt, responses)| prompt + responses.iter().sum::<usize>()).sum();
+    let (packed, upstream) = (values(tokens, shape.packed(), 5), values(tokens, shape.heads * shape.width, 6));
+    let among_others = run(packed.clone(), &groups, upstream.clone());
+    let mut first = 0;
+    for group in groups {
+        let tokens = group.0 + group.1.iter().sum::<usize>();
+        let part = |all: &Tensor<2>| all.clone().narrow(0, first, tokens);
+        let alone = run(part(&packed), &[group], part(&upstream));
+        for (alone, among_others, width) in
+            [(&alone[0], &among_others[0], shape.heads * shape.width), (&alone[1], &among_others[1], shape.packed())]
+        {
+            assert!(alone[..] == among_others[first * width..(first + tokens) * width], "from token {first} on");
+        }
+        first += tokens;
+    }
+}
+
+#[test]
 fn decoding_equals_attention_over_the_whole_sequence() {
     for shape in [HeadShape { heads: 6, kv_heads: 2, width: 24 }, HeadShape { heads: 2, kv_heads: 2, width: 7 }] {
         // prompts and responses of fewer tokens than a panel of keys has, and of several panels

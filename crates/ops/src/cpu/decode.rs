@@ -7,6 +7,7 @@
 use super::few::{LANES, Left, Rows, product_of_few};
 use super::math::{exponentials, max};
 use super::matrix::{Matrix, Shared, uninitialized};
+use super::packed::{Packed, lay_out, lay_out_turned};
 use crate::{CachedRow, HeadShape};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -62,20 +63,18 @@ impl HostCache {
 
     /// Keeps the keys and values of a prompt; `packed` is `[tokens, packed]`, rotated.
     pub(crate) fn insert(&mut self, layer: usize, prompt: usize, packed: &Matrix) {
-        let HeadShape { heads, kv_heads, width } = self.shape;
-        let (tokens, stride) = (packed.rows, packed.columns);
+        let (HeadShape { kv_heads, width, .. }, tokens) = (self.shape, packed.rows);
+        let packed = Packed { values: packed.values(), shape: self.shape };
         let padded = tokens.next_multiple_of(PANEL);
-        let mut keys = vec![0.0; kv_heads * width * padded];
+        let mut keys = uninitialized(kv_heads * width * padded);
         let mut values = uninitialized(kv_heads * width * tokens);
-        for (token, row) in packed.values().chunks_exact(stride).enumerate() {
-            for head in 0..kv_heads {
-                let (key, value) = ((heads + head) * width, (heads + kv_heads + head) * width);
-                for i in 0..width {
-                    keys[head * width * padded + place(token, width) + i * PANEL] = row[key + i];
-                }
-                let at = (head * tokens + token) * width;
-                values[at..at + width].copy_from_slice(&row[value..value + width]);
+        for pair in 0..kv_heads {
+            let panels = keys[pair * width * padded..(pair + 1) * width * padded].chunks_exact_mut(width * PANEL);
+            for (first, panel) in (0..tokens).step_by(PANEL).zip(panels) {
+                lay_out_turned(packed.keys(first, pair), PANEL.min(tokens - first), width, panel);
             }
+            let values = &mut values[pair * width * tokens..(pair + 1) * width * tokens];
+            lay_out(packed.values(0, pair), tokens, width, values);
         }
         self.layers[layer].prompts.insert(prompt, PromptCache { tokens, keys, values });
     }
@@ -122,18 +121,18 @@ pub(crate) fn decode(cache: &mut HostCache, layer: usize, packed: &Matrix, rows:
 
 /// Writes each row's new key and value behind those it has.
 fn append(layer: &mut LayerCache, shape: HeadShape, capacity: usize, packed: &Matrix, rows: &[CachedRow]) {
-    let HeadShape { heads, kv_heads, width } = shape;
-    for (source, row) in packed.values().chunks_exact(packed.columns).zip(rows) {
+    let HeadShape { kv_heads, width, .. } = shape;
+    let packed = Packed { values: packed.values(), shape };
+    for (number, row) in rows.iter().enumerate() {
         let length = row.length;
         assert!(length < capacity, "a row of {length} tokens has no room for another");
         for pair in 0..kv_heads {
             let at = (row.slot * kv_heads + pair) * width * capacity;
-            let (key, value) = ((heads + pair) * width, (heads + kv_heads + pair) * width);
-            for i in 0..width {
-                layer.keys[at + place(length, width) + i * PANEL] = source[key + i];
+            for (i, key) in packed.keys(number, pair).values[..width].iter().enumerate() {
+                layer.keys[at + place(length, width) + i * PANEL] = *key;
             }
             let at = at + length * width;
-            layer.values[at..at + width].copy_from_slice(&source[value..value + width]);
+            layer.values[at..at + width].copy_from_slice(&packed.values(number, pair).values[..width]);
         }
     }
 }

@@ -18,6 +18,7 @@ mod linear;
 mod math;
 mod matrix;
 mod norm;
+mod packed;
 mod panels;
 mod rotary;
 mod swiglu;

@@ -4,10 +4,12 @@ use super::super::bridge::Saved;
 use super::super::few::{Left, Rows, product};
 use super::super::math::{dot, vectorized};
 use super::super::matrix::{Matrix, Shared, uninitialized};
+use super::super::packed::{Packed, lay_out, lay_out_turned};
 use super::tiles::{Block, Cut, KEYS, Tile, cut};
-use super::{Packed, Scratch, lay_out, lay_out_turned, products, room, softmax};
+use super::{Scratch, products, room, softmax};
 use crate::{AttentionPlan, HeadShape};
 use rayon::prelude::*;
+use std::slice;
 
 /// `[n, (heads + 2 kv_heads) * width]`
 pub(super) fn packed_gradient(plan: &AttentionPlan, shape: HeadShape, saved: &Saved<1>, gradient: &Matrix) -> Matrix {
@@ -21,11 +23,12 @@ pub(super) fn packed_gradient(plan: &AttentionPlan, shape: HeadShape, saved: &Sa
         target: Shared(dpacked.as_mut_ptr()),
         shape,
     };
-    let tasks: Vec<(usize, usize)> =
-        (0..plan.groups.len()).flat_map(|group| (0..shape.kv_heads).map(move |pair| (group, pair))).collect();
-    tasks.par_iter().for_each_init(<(Panels, Scratch, Rest)>::default, |(panels, scratch, rest), &(group, pair)| {
-        let cut = cut(&plan.groups[group..=group], plan.causal);
-        panels.lay_out(&cut, pass.packed, pair);
+    let cuts: Vec<Cut> = plan.groups.iter().map(|group| cut(slice::from_ref(group), plan.causal)).collect();
+    let tasks = cuts.len() * shape.kv_heads;
+    let room = <(Panels, Scratch, Rest)>::default;
+    (0..tasks).into_par_iter().for_each_init(room, |(panels, scratch, rest), task| {
+        let (cut, pair) = (&cuts[task / shape.kv_heads], task % shape.kv_heads);
+        panels.lay_out(cut, pass.packed, pair);
         let repeat = shape.heads / shape.kv_heads;
         for tile in &cut.tiles {
             for head in pair * repeat..(pair + 1) * repeat {
@@ -174,7 +177,7 @@ impl Pass<'_> {
         let (stride, width) = (self.shape.packed(), self.shape.width);
         for (token, values) in (first..).zip(values.chunks_exact(width)) {
             // SAFETY: these columns of a group's tokens are written by one task, and once.
-            let line = unsafe { std::slice::from_raw_parts_mut(self.target.at(token * stride + head * width), width) };
+            let line = unsafe { slice::from_raw_parts_mut(self.target.at(token * stride + head * width), width) };
             line.copy_from_slice(values);
         }
     }

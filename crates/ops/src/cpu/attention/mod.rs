@@ -12,6 +12,7 @@ use super::bridge::{Kernel, Known, Saved};
 use super::few::{LANES, Left, Rows, product};
 use super::math::{fold, max};
 use super::matrix::{Matrix, Shared, uninitialized};
+use super::packed::{Packed, lay_out, lay_out_turned};
 use crate::{AttentionPlan, HeadShape};
 use rayon::prelude::*;
 use softmax::Lanes;
@@ -25,53 +26,6 @@ pub(crate) struct Attention {
     pub(crate) shape: HeadShape,
     /// The result, where it was computed before.
     pub(crate) known: Known,
-}
-
-/// The packed projection.
-#[derive(Clone, Copy)]
-struct Packed<'a> {
-    values: &'a [f32],
-    shape: HeadShape,
-}
-
-impl<'a> Packed<'a> {
-    /// Columns of a query head, from token `token` on.
-    fn queries(self, token: usize, head: usize) -> Rows<'a> {
-        self.rows(token, head)
-    }
-
-    fn keys(self, token: usize, pair: usize) -> Rows<'a> {
-        self.rows(token, self.shape.heads + pair)
-    }
-
-    fn values(self, token: usize, pair: usize) -> Rows<'a> {
-        self.rows(token, self.shape.heads + self.shape.kv_heads + pair)
-    }
-
-    fn rows(self, token: usize, head: usize) -> Rows<'a> {
-        let stride = self.shape.packed();
-        Rows { values: &self.values[token * stride + head * self.shape.width..], stride }
-    }
-}
-
-/// `[tokens, width]` in a panel, zeros behind the last token.
-fn lay_out(source: Rows, tokens: usize, width: usize, panel: &mut [f32]) {
-    let (used, rest) = panel.split_at_mut(tokens * width);
-    for (target, source) in used.chunks_exact_mut(width).zip(source.values.chunks(source.stride)) {
-        target.copy_from_slice(&source[..width]);
-    }
-    rest.fill(0.0);
-}
-
-/// `[width, tokens]` in a panel, zeros behind the last token of each row.
-fn lay_out_turned(source: Rows, tokens: usize, width: usize, panel: &mut [f32]) {
-    for (i, target) in panel.chunks_exact_mut(KEYS).enumerate().take(width) {
-        let (used, rest) = target.split_at_mut(tokens);
-        for (value, source) in used.iter_mut().zip(source.values[i..].iter().step_by(source.stride)) {
-            *value = *source;
-        }
-        rest.fill(0.0);
-    }
 }
 
 /// What a thread works with.
