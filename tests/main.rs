@@ -14,6 +14,7 @@ mod lora;
 mod measuring;
 mod out_of_memory;
 mod parity;
+mod plan;
 mod portability;
 mod program;
 mod recompute;

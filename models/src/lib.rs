@@ -34,14 +34,43 @@ type Load = fn(&Path, &Placement, &Freeze, Option<&Lora>) -> Result<Box<dyn Poli
 /// Plans a random checkpoint of a size.
 type Plan = fn(&str, &TokenIds, &Device) -> Result<Blueprint, ModelError>;
 
+/// Makes a model of fewer blocks.
+type Shorten = fn(Described, usize, &Placement, &Freeze, Option<&Lora>) -> Result<Excerpt, ModelError>;
+
+/// Where a model's sizes are told.
+#[derive(Clone, Copy, Debug)]
+pub enum Described<'a> {
+    /// By the checkpoint in a folder: its configuration and the heads of its files.
+    Folder(&'a Path),
+    /// By the name of a size, as for [`blueprint`].
+    Size { family: &'a str, size: &'a str },
+}
+
+impl Described<'_> {
+    fn family(self) -> Result<&'static Family, ModelError> {
+        match self {
+            Self::Folder(folder) => family(folder),
+            Self::Size { family, .. } => named(family),
+        }
+    }
+}
+
+/// A model with random weights that has another's widths and fewer of its blocks: for measuring what a device reaches with them.
+pub struct Excerpt {
+    pub policy: Box<dyn Policy>,
+    pub outline: Outline,
+    /// The id that stands for a picture's tokens. The other ids below the vocabulary's size are tokens of text.
+    pub image: u32,
+}
+
 /// A family: how to open a checkpoint of it, and how to make one.
 struct Family {
     model_type: &'static str,
     load: Load,
     special_ids: fn(&Path) -> Result<SpecialIds, ModelError>,
     blueprint: Plan,
-    outline: fn(&Path, &Device) -> Result<Outline, ModelError>,
-    outline_of_size: fn(&str, &Device) -> Result<Outline, ModelError>,
+    outline: fn(Described, &Device) -> Result<Outline, ModelError>,
+    excerpt: Shorten,
 }
 
 /// The families that are known, by `model_type` of config.json.
@@ -51,7 +80,7 @@ const FAMILIES: &[Family] = &[Family {
     special_ids: |folder| Ok(qwen2_5_vl::Config::from_folder(folder)?.special_ids()),
     blueprint: qwen2_5_vl::blueprint,
     outline: qwen2_5_vl::outline,
-    outline_of_size: qwen2_5_vl::outline_of_size,
+    excerpt: qwen2_5_vl::excerpt,
 }];
 
 /// Loads the checkpoint in `folder` onto a device (a `&Device` stands for float32 there); on an autodiff device its parameters take gradients, but for those that
@@ -102,21 +131,27 @@ fn named(family: &str) -> Result<&'static Family, ModelError> {
     found.ok_or_else(|| ModelError::NoSuchFamily { found: family.to_owned(), known: known_families() })
 }
 
-/// Sizes of the checkpoint in `folder`: its configuration and the heads of its files are read, no weights; the device only serves for
-/// placeholders.
+/// Sizes of a model: no weights are read, and the device only serves for placeholders.
 ///
 /// # Errors
-/// As [`load`].
-pub fn outline(folder: &Path, device: &Device) -> Result<Outline, ModelError> {
-    (family(folder)?.outline)(folder, device)
+/// As [`load`]; and when there is no such family or size, with what there is.
+pub fn outline(from: Described, device: &Device) -> Result<Outline, ModelError> {
+    (from.family()?.outline)(from, device)
 }
 
-/// Sizes of a checkpoint as [`blueprint`] would plan it.
+/// So many of a decoder's blocks, and the same part of the vision tower's and of the vocabulary, with random weights that are held and
+/// learn as [`load`] and [`load_adapted`] would have it. No weights are read.
 ///
 /// # Errors
-/// When there is no such family or size; the message lists what there is.
-pub fn outline_of_size(family: &str, size: &str, device: &Device) -> Result<Outline, ModelError> {
-    (named(family)?.outline_of_size)(size, device)
+/// As [`outline`].
+pub fn excerpt(
+    from: Described,
+    layers: usize,
+    placement: &Placement,
+    freeze: &Freeze,
+    lora: Option<&Lora>,
+) -> Result<Excerpt, ModelError> {
+    (from.family()?.excerpt)(from, layers, placement, freeze, lora)
 }
 
 fn known_families() -> String {

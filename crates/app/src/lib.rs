@@ -18,6 +18,7 @@ mod grading;
 mod hardware;
 mod import;
 mod init;
+mod lane;
 mod look;
 mod messages;
 mod notices;

@@ -9,7 +9,8 @@ pub(crate) use layers::{Along, Book, Linear, RmsNorm};
 pub use lora::Lora;
 pub use parameters::{Freeze, Placement};
 pub(crate) use parameters::{
-    Make, Parameters, Spec, computed, from_checkpoint, parameters_of, random_parameter, random_values, specs_of,
+    Holding, Make, Parameters, Spec, computed, from_checkpoint, parameters_of, random_parameter, random_values,
+    specs_of,
 };
 pub(crate) use pull::{Sink, learns};
 

@@ -111,6 +111,35 @@ pub(crate) fn specs_of<M>(
     Ok(specs)
 }
 
+/// How a model's parameters are held where it is placed.
+pub(crate) struct Holding<'a> {
+    placement: &'a Placement,
+    freeze: &'a Freeze<'a>,
+    /// Whether the type of activations would round what a checkpoint holds.
+    would_round: bool,
+}
+
+impl<'a> Holding<'a> {
+    /// `stored`: the type of most weights in the checkpoint.
+    pub(crate) fn new(placement: &'a Placement, stored: Option<DType>, freeze: &'a Freeze<'a>) -> Self {
+        let would_round = placement.device.is_autodiff() && stored != Some(placement.dtype);
+        Self { placement, freeze, would_round }
+    }
+
+    fn learns(&self, spec: &Spec) -> bool {
+        self.placement.device.is_autodiff() && !spec.tensors.iter().any(|(name, _)| (self.freeze)(name))
+    }
+
+    fn dtype(&self, spec: &Spec) -> DType {
+        let exact = self.learns(spec) || self.would_round || !spec.rounds;
+        if exact { DType::F32 } else { self.placement.dtype }
+    }
+
+    pub(crate) fn parameter(&self, spec: &Spec, values: Vec<f32>) -> Parameter {
+        spec.parameter(values, &self.placement.device, self.dtype(spec), self.learns(spec))
+    }
+}
+
 /// Builds a model from the checkpoint in `folder`, after comparing all names and shapes. `tied`: a tensor that may be missing, and
 /// the one that it repeats.
 pub(crate) fn from_checkpoint<M>(
@@ -121,18 +150,16 @@ pub(crate) fn from_checkpoint<M>(
     freeze: &Freeze,
     build: impl Fn(&mut Make) -> Result<M, ModelError>,
 ) -> Result<M, ModelError> {
-    let Placement { device, dtype, largest_buffer, .. } = placement;
+    let Placement { device, largest_buffer, .. } = placement;
     let checkpoint = Checkpoint::open(folder, scheme)?;
     let specs = specs_of(device, &build)?;
     let tensors = specs.iter().flat_map(|spec| &spec.tensors);
     let mut expected: Vec<Expected> = tensors.map(|(name, shape)| Expected::new(name.clone(), shape.clone())).collect();
     expected.extend(tied.map(|(name, shape, to)| Expected::tied(name, shape, to)));
     checkpoint.check(&expected)?;
-    let would_round = device.is_autodiff() && checkpoint.dtype() != stored(*dtype);
-    let trainable = |spec: &Spec| device.is_autodiff() && !spec.tensors.iter().any(|(name, _)| freeze(name));
-    let held = |spec: &Spec| if trainable(spec) || would_round || !spec.rounds { DType::F32 } else { *dtype };
+    let holding = Holding::new(placement, computed(checkpoint.dtype()), freeze);
     for spec in &specs {
-        let bytes = (spec.len() * held(spec).size()) as u64;
+        let bytes = (spec.len() * holding.dtype(spec).size()) as u64;
         if let Some(limit) = largest_buffer.filter(|limit| bytes > *limit) {
             let name = spec.tensors[0].0.clone();
             return Err(ModelError::TooLargeForDevice { folder: folder.to_owned(), name, bytes, limit });
@@ -143,7 +170,7 @@ pub(crate) fn from_checkpoint<M>(
         for (name, _) in &spec.tensors {
             values.extend(checkpoint.to_f32(name)?);
         }
-        Ok(spec.parameter(values, device, held(&spec), trainable(&spec)))
+        Ok(holding.parameter(&spec, values))
     })
 }
 

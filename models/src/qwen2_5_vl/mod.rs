@@ -5,6 +5,7 @@
 mod activations;
 mod config;
 mod decoder;
+mod excerpt;
 mod features;
 mod outline;
 mod policy;
@@ -16,7 +17,8 @@ mod trace;
 mod vision;
 
 pub use config::{Config, VisionConfig};
-pub(crate) use outline::{outline, outline_of_size};
+pub(crate) use excerpt::excerpt;
+pub(crate) use outline::outline;
 pub use policy::{Qwen25Vl, initialize, load};
 pub use position::{positions, window_order};
 pub(crate) use sizes::blueprint;

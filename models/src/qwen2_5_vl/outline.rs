@@ -5,28 +5,33 @@ use super::policy::Qwen25Vl;
 use super::sizes;
 use crate::common::{computed, specs_of};
 use crate::outline::{Outline, ParameterSizes, TextSizes, VisionSizes};
-use crate::{ModelError, TokenIds};
+use crate::{Described, ModelError, TokenIds};
 use burn::tensor::{DType, Device};
 use percept_weights::{Checkpoint, NamingScheme};
-use std::path::Path;
 
 /// See [`crate::outline`].
-pub(crate) fn outline(folder: &Path, device: &Device) -> Result<Outline, ModelError> {
-    let config = Config::from_folder(folder)?;
-    let stored = Checkpoint::open(folder, NamingScheme::QWEN2_VL)?.dtype();
-    of_config(&config, computed(stored), device)
+pub(crate) fn outline(from: Described, device: &Device) -> Result<Outline, ModelError> {
+    let (config, stored) = described(from)?;
+    of_config(&config, stored, device)
 }
 
-/// See [`crate::outline_of_size`].
-pub(crate) fn outline_of_size(size: &str, device: &Device) -> Result<Outline, ModelError> {
+/// A model's configuration, and the type that its weights are stored in.
+pub(super) fn described(from: Described) -> Result<(Config, Option<DType>), ModelError> {
+    let size = match from {
+        Described::Folder(folder) => {
+            let stored = Checkpoint::open(folder, NamingScheme::QWEN2_VL)?.dtype();
+            return Ok((Config::from_folder(folder)?, computed(stored)));
+        }
+        Described::Size { size, .. } => size,
+    };
     // which ids the special tokens have changes no size
     let ids =
         TokenIds { endoftext: 0, im_end: 1, vision_start: 2, vision_end: 3, vision_pad: 4, image_pad: 5, video_pad: 6 };
     let (config, dtype) = sizes::configuration(size, &ids)?;
-    of_config(&config, computed(Some(dtype.stored())), device)
+    Ok((config, computed(Some(dtype.stored()))))
 }
 
-fn of_config(config: &Config, stored: Option<DType>, device: &Device) -> Result<Outline, ModelError> {
+pub(super) fn of_config(config: &Config, stored: Option<DType>, device: &Device) -> Result<Outline, ModelError> {
     let specs = specs_of(device, |make| Qwen25Vl::build(config, &device.into(), make))?;
     let parameter = |spec| {
         let mut sizes = ParameterSizes::of(spec);

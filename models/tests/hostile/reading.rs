@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use percept_core::Policy;
 use percept_models::qwen2_5_vl::{Config, initialize};
-use percept_models::{Lora, ModelError, Placement, load, load_adapted, outline, save_adapter, special_ids};
+use percept_models::{Described, Lora, ModelError, Placement, load, load_adapted, outline, save_adapter, special_ids};
 use percept_weights::{CheckpointWriter, Dtype};
 
 const CONFIG: &str = "config.json";
@@ -99,7 +99,7 @@ pub fn model_config(bytes: &[u8]) -> bool {
     let folder = with(&whole().0, CONFIG, bytes);
     let device = Device::flex();
     told(special_ids(folder.path()), folder.path());
-    if let Some(outline) = told(outline(folder.path(), &device), folder.path()) {
+    if let Some(outline) = told(outline(Described::Folder(folder.path()), &device), folder.path()) {
         assert!(outline.num_parameters() > 0);
     }
     told(load(folder.path(), &device, &|_| false), folder.path()).is_some()

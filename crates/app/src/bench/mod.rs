@@ -2,7 +2,6 @@
 //!
 //! Stop tokens are ignored, so that every step does the same work. The first two steps are warm-up and do not count.
 
-mod lane;
 mod lengthen;
 mod padded;
 mod pieces;
@@ -13,14 +12,17 @@ use crate::App;
 use crate::cost::rates::Rates;
 use crate::cost::{GroupSize, flops};
 use crate::device::DeviceFlag;
+use crate::lane::{Lane, WARM_UP, median};
 use crate::parts::Parts;
 use crate::report::bar;
+use crate::source::Source;
 use anyhow::{Context, ensure};
-use lane::Lane;
 use lengthen::Lengthened;
 use padded::Padded;
 use percept_algorithms::PapoConfig;
 use percept_config::RunConfig;
+use percept_core::Weights;
+use percept_models::Described;
 use percept_trainer::peak_rss_mib;
 use pieces::Piece;
 use std::collections::BTreeMap;
@@ -78,7 +80,6 @@ pub(crate) struct Arguments {
     json: Option<PathBuf>,
 }
 
-const WARM_UP: usize = 2;
 /// A short instruction: what is timed should not depend on the words of a method's prompt.
 const FORMAT: &str = "{{ content }} Think first inside <think> </think>, then put the answer in \\boxed{}.";
 
@@ -167,7 +168,7 @@ fn measure(
     std::fs::write(&format, FORMAT)?;
     let configured = |kind: &str| configuration(arguments, point, kind, &format);
     let parts = Parts::new(configured(&arguments.objective)?)?;
-    let outline = percept_models::outline(&point.checkpoint, &burn::tensor::Device::flex())?;
+    let outline = percept_models::outline(Described::Folder(&point.checkpoint), &burn::tensor::Device::flex())?;
     let mut source = parts.source(std::slice::from_ref(&arguments.data), false, true, None)?;
     let grader = parts.grader(app)?;
     let base = match arguments.objective.as_str() {
@@ -182,24 +183,24 @@ fn measure(
             // what --set gives the decorator is unknown to its base
             run.objective.retain(|key, _| !PapoConfig::KEYS.contains(&key));
         }
-        lanes.push(Lane::new(app, &parts, &run, kind, &mut source)?);
+        lanes.push((kind.to_owned(), lane(app, &parts, &run, arguments.steps as u64, &mut source)?));
     }
-    let mut settings = parts.settings(arguments.steps as u64, lanes[0].policy.vocabulary());
+    let mut settings = parts.settings(arguments.steps as u64, lanes[0].1.policy.vocabulary());
     settings.banned_tokens.append(&mut settings.stop_tokens);
     let mut source = Lengthened { source, tokens: point.prompt_tokens, special: parts.special.clone() };
     let progress = bar("benchmark");
     progress.set_length((arguments.steps * lanes.len()) as u64);
     for step in 0..arguments.steps {
-        for lane in &mut lanes {
+        for (_, lane) in &mut lanes {
             lane.step(step as u64, &settings, &mut source, &grader)?;
             progress.inc(1);
         }
     }
     progress.finish_and_clear();
     let peak = peak_rss_mib();
-    let base = lanes.get(1).map(|base| (base.name.clone(), base.step_ms()));
+    let base = lanes.get(1).map(|(name, base)| (name.clone(), base.step_ms()));
     lanes.truncate(1);
-    let mut lane = lanes.pop().expect("a lane");
+    let (_, mut lane) = lanes.pop().expect("a lane");
     let device = parts.placement.device.clone();
     let rates = rates.unwrap_or_else(|| Rates::measure(&device, parts.placement.dtype));
     let groups: Vec<GroupSize> =
@@ -234,6 +235,19 @@ fn measure(
     })
 }
 
+/// The steps of one method.
+fn lane<'a>(app: &App, parts: &'a Parts, run: &RunConfig, steps: u64, source: &mut Source) -> anyhow::Result<Lane<'a>> {
+    let objective = app.objectives.build(run)?;
+    if source.masked.is_empty() {
+        parts.mask_for(source, &*objective)?;
+    }
+    let policy = parts.learner(None)?;
+    let scores = objective.needs().views.iter().any(|view| view.weights == Weights::Reference);
+    let reference = scores.then(|| parts.reference(&*policy)).transpose()?;
+    let settings = parts.settings(steps, policy.vocabulary());
+    Ok(Lane::new(objective, policy, reference, &settings, run.rollout.max_rows))
+}
+
 fn configuration(arguments: &Arguments, point: &Point, kind: &str, format: &Path) -> anyhow::Result<RunConfig> {
     let quoted = |path: &Path| toml::Value::from(path.display().to_string());
     let mut sets = vec![
@@ -256,13 +270,6 @@ fn configuration(arguments: &Arguments, point: &Point, kind: &str, format: &Path
     sets.extend(arguments.threads.map(|threads| format!("device.threads={threads}")));
     sets.extend(arguments.device.over(&arguments.sets)?);
     Ok(RunConfig::parse("benchmark", "", &[], &sets)?)
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
 /// Repetitions end when they have taken so long.

@@ -1,8 +1,8 @@
 //! The same scoring and training with the prompt repeated for every response, as trainers without shared prompts do it.
 
-use super::lane::Lane;
 use super::time;
 use crate::cost::rates::finish;
+use crate::lane::Lane;
 use anyhow::ensure;
 use burn::tensor::Tensor;
 use percept_core::{Image, Policy, ScoreRequest, ScoringGroup};

@@ -1,10 +1,10 @@
 //! Parts of a step by themselves.
 
-use super::lane::{Lane, updater};
 use super::padded::{batches, scoring_groups};
 use super::{medians, time};
 use crate::cost::rates::{Rates, finish};
 use crate::cost::{GroupSize, flops};
+use crate::lane::{Lane, updater};
 use crate::parts::Parts;
 use burn::tensor::DType;
 use percept_core::{DecodeRow, Prompt, ScoreRequest};

@@ -186,8 +186,14 @@ pub(crate) fn decode_bytes(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use percept_models::Described;
+
+    pub(crate) fn of_size(size: &str) -> Outline {
+        let from = Described::Size { family: "qwen2_5_vl", size };
+        percept_models::outline(from, &burn::tensor::Device::flex()).expect("a size")
+    }
 
     fn group(prompt: usize, responses: &[usize]) -> GroupSize {
         GroupSize { prompt, pictures: vec![[1, 6, 6]], responses: responses.to_vec() }
@@ -196,8 +202,7 @@ mod tests {
     /// 2 operations for each weight and row, as everyone counts, where attention and pictures do not matter.
     #[test]
     fn long_maps_come_to_two_operations_for_each_weight_and_row() {
-        let outline =
-            percept_models::outline_of_size("qwen2_5_vl", "3b", &burn::tensor::Device::flex()).expect("a size");
+        let outline = of_size("3b");
         let groups = [GroupSize { pictures: Vec::new(), ..group(1, &[2]) }];
         let weights: usize =
             outline.parameters.iter().filter(|p| p.names[0].starts_with("model.layers")).map(|p| p.len).sum();
@@ -212,8 +217,7 @@ mod tests {
 
     #[test]
     fn pairs_of_packed_attention_are_those_that_see_each_other() {
-        let outline =
-            percept_models::outline_of_size("qwen2_5_vl", "tiny", &burn::tensor::Device::flex()).expect("a size");
+        let outline = of_size("tiny");
         let pairs = |group: &GroupSize| -> f64 {
             let mut pairs = 0;
             for i in 0..group.prompt {
@@ -236,8 +240,7 @@ mod tests {
 
     #[test]
     fn repeated_prompts_cost_what_they_repeat() {
-        let outline =
-            percept_models::outline_of_size("qwen2_5_vl", "4m", &burn::tensor::Device::flex()).expect("a size");
+        let outline = of_size("4m");
         let one = group(100, &[9; 8]);
         let (shared, padded) = (scoring(&outline, std::slice::from_ref(&one)), scoring(&outline, &one.repeated()));
         assert_eq!(padded.vision, 8.0 * shared.vision);
@@ -248,8 +251,7 @@ mod tests {
 
     #[test]
     fn frozen_vision_goes_forward_only_and_recomputing_adds_a_pass() {
-        let outline =
-            percept_models::outline_of_size("qwen2_5_vl", "4m", &burn::tensor::Device::flex()).expect("a size");
+        let outline = of_size("4m");
         let groups = [group(40, &[9; 4])];
         let forward = scoring(&outline, &groups);
         let plain = backward(&outline, &groups, Training { vision_learns: true, recompute: false });
@@ -260,8 +262,7 @@ mod tests {
 
     #[test]
     fn windows_at_the_edge_are_smaller() {
-        let outline =
-            percept_models::outline_of_size("qwen2_5_vl", "tiny", &burn::tensor::Device::flex()).expect("a size");
+        let outline = of_size("tiny");
         // a window is 8 patches wide; 10 x 8 patches are a window of 8 x 8 and one of 2 x 8; a patch has two equal frames of 588 values
         let one = |grid| vision(&outline, &[grid]);
         let maps = |patches: f64| {

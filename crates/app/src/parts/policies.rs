@@ -2,6 +2,7 @@
 
 use super::Parts;
 use anyhow::ensure;
+use percept_config::RunConfig;
 use percept_core::Policy;
 use percept_models::{Lora, Outline, Placement};
 use percept_trainer::{Reference, TrainError};
@@ -47,18 +48,10 @@ impl Parts {
 
     fn placed_learner(&self, resume: Option<&Path>, placement: Placement) -> anyhow::Result<Box<dyn Policy>> {
         let start = &self.run.model.checkpoint;
-        let Some(lora) = &self.run.model.lora else {
-            return self.placed(resume.unwrap_or(start), placement);
-        };
-        let targets = |name: &str| lora.adapts(name);
-        let lora = Lora {
-            rank: lora.rank,
-            alpha: lora.alpha,
-            dropout: lora.dropout,
-            seed: self.run.trainer.seed,
-            targets: &targets,
-        };
-        Ok(percept_models::load_adapted(start, &placement, &lora)?)
+        adapting(&self.run, |lora| match lora {
+            None => self.placed(resume.unwrap_or(start), placement),
+            Some(lora) => Ok(percept_models::load_adapted(start, &placement, lora)?),
+        })
     }
 
     /// The frozen reference of a policy in training: itself without its adapters where it has any and starts from the reference.
@@ -114,4 +107,17 @@ impl Parts {
         ensure!(parameters.iter().any(|p| p.trainable), "model.freeze leaves no parameter to train");
         Ok(())
     }
+}
+
+/// Makes something with the adapters that a run asks for, if any.
+pub(crate) fn adapting<R>(run: &RunConfig, make: impl FnOnce(Option<&Lora>) -> R) -> R {
+    let Some(lora) = &run.model.lora else { return make(None) };
+    let targets = |name: &str| lora.adapts(name);
+    make(Some(&Lora {
+        rank: lora.rank,
+        alpha: lora.alpha,
+        dropout: lora.dropout,
+        seed: run.trainer.seed,
+        targets: &targets,
+    }))
 }

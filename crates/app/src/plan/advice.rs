@@ -10,7 +10,8 @@ pub(crate) fn fits(workload: &Workload, capacity: Capacity) -> bool {
     fits_in(workload, capacity, USABLE)
 }
 
-fn fits_in(workload: &Workload, capacity: Capacity, share: f64) -> bool {
+/// Whether a run takes no more than this share of the memory.
+pub(crate) fn fits_in(workload: &Workload, capacity: Capacity, share: f64) -> bool {
     let peak = workload.peak();
     let within = |bytes: f64, limit: Option<f64>| limit.is_none_or(|limit| bytes <= limit * share);
     within(peak.device, capacity.device) && within(peak.host, capacity.host)

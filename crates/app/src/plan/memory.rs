@@ -308,11 +308,11 @@ pub(crate) fn cut(groups: &[GroupSize], micro_tokens: usize) -> Vec<Vec<GroupSiz
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::cost::flops::tests::of_size;
 
     /// 8 prompts of 100 tokens with a picture, 8 responses of 64 tokens each, everything learned on the CPU.
     pub(crate) fn workload(size: &str) -> Workload {
-        let outline =
-            percept_models::outline_of_size("qwen2_5_vl", size, &burn::tensor::Device::flex()).expect("a size");
+        let outline = of_size(size);
         Workload {
             learns: vec![true; outline.parameters.len()],
             outline,

@@ -7,6 +7,7 @@ mod memory;
 mod report;
 mod request;
 mod time;
+mod trial;
 
 use crate::App;
 use crate::cost::rates::Rates;
@@ -16,6 +17,7 @@ use anyhow::{Context, ensure};
 use capacity::Capacity;
 use percept_config::RunConfig;
 use percept_core::Objective;
+use percept_models::Described;
 use percept_trainer::TaskSource;
 use percept_weights::write_atomically;
 use report::Plan;
@@ -24,6 +26,7 @@ pub(crate) use request::smallest_micro_tokens;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use trial::{Planned, Trial};
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Arguments {
@@ -43,6 +46,9 @@ pub(crate) struct Arguments {
     /// Plan with the rates in this file, as `percept bench --json` or `percept plan --json` wrote them on the machine
     #[arg(long, value_name = "FILE")]
     rates: Option<PathBuf>,
+    /// Count seconds from rates alone: without timing a few steps of a part of the model first
+    #[arg(long)]
+    without_trial: bool,
     /// Prompts of this many tokens, in place of the data's
     #[arg(long)]
     prompt_tokens: Option<usize>,
@@ -67,23 +73,22 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         let (found, placement) = device::open(&run.device)?;
         Target::here(&found, &placement)
     };
-    let outline = match &arguments.size {
-        Some(size) => percept_models::outline_of_size("qwen2_5_vl", size, &burn::tensor::Device::flex())?,
-        None => {
-            let folder = &run.model.checkpoint;
-            ensure!(
-                folder.is_dir(),
-                "{}: no such folder; --size 3b plans with a known size in place of model.checkpoint",
-                folder.display()
-            );
-            percept_models::outline(folder, &burn::tensor::Device::flex())?
-        }
+    let folder = &run.model.checkpoint;
+    let from = match &arguments.size {
+        Some(size) => Described::Size { family: "qwen2_5_vl", size },
+        None => Described::Folder(folder),
     };
+    ensure!(
+        arguments.size.is_some() || folder.is_dir(),
+        "{}: no such folder; --size 3b plans with a known size in place of model.checkpoint",
+        folder.display()
+    );
+    let outline = percept_models::outline(from, &burn::tensor::Device::flex())?;
     let groups = match arguments.prompt_tokens {
         Some(tokens) => vec![request::imagined(&run, &outline, tokens, arguments.image_tokens)?],
         None => {
             ensure!(
-                !run.data.train.is_empty() && run.model.checkpoint.is_dir() && target.device.is_some(),
+                !run.data.train.is_empty() && run.model.checkpoint.is_dir() && target.placement.is_some(),
                 "the lengths of prompts are not known: that takes data.train, a checkpoint with its tokenizer, and a device of this \
                  machine; or say them with --prompt-tokens N --image-tokens N"
             );
@@ -99,21 +104,34 @@ pub(crate) fn run(app: &App, arguments: &Arguments) -> anyhow::Result<ExitCode> 
     if micro_tokens.is_none() {
         workload.micro_tokens = advice::chosen_micro_tokens(&workload, capacity, smallest);
     }
-    let rates = match (&arguments.rates, &target.device) {
-        (Some(path), _) => Some(Rates::read(path)?),
-        (None, Some(device)) => Some(Rates::measure(device, target.dtype)),
-        (None, None) => None,
-    };
     let fits = advice::fits(&workload, capacity);
     let change = (!fits).then(|| advice::change(&workload, capacity, smallest)).flatten();
     let passes = request::passes(&*objective);
+    let (mut rates, mut trial) = (None, None);
+    if let Some(path) = &arguments.rates {
+        (rates, trial) = (Some(Rates::read(path)?), Trial::read(path)?);
+    } else if let Some(placement) = &target.placement {
+        let measured = Rates::measure(&placement.device, target.dtype);
+        rates = Some(measured);
+        let planned = Planned { run: &run, from, target: &target, placement, workload: &workload, capacity };
+        let tried = || Trial::measure(&planned, app.objectives.build(&run)?, &measured);
+        trial = (!arguments.without_trial).then(tried).and_then(|tried| {
+            let told = |error: &anyhow::Error| eprintln!("no trial step: {}", crate::messages::chain(error));
+            tried.inspect_err(told).ok()
+        });
+    }
+    let mut seconds = rates.map_or_else(Vec::new, |rates| time::seconds(&workload, &rates, passes));
+    if let Some(trial) = &trial {
+        trial.correct(&mut seconds);
+    }
     let plan = Plan {
         target: &target,
         moments: workload.moments(),
         peak: workload.peak(),
         capacity,
-        seconds: rates.map_or_else(Vec::new, |rates| time::seconds(&workload, &rates, passes)),
+        seconds,
         rates,
+        trial,
         fits,
         change,
         workload: &workload,
@@ -137,7 +155,7 @@ pub(crate) fn choose_micro_tokens(
 ) -> anyhow::Result<usize> {
     let run = &parts.run;
     let target = Target::here(&parts.found, &parts.placement);
-    let outline = percept_models::outline(&run.model.checkpoint, &burn::tensor::Device::flex())?;
+    let outline = percept_models::outline(Described::Folder(&run.model.checkpoint), &burn::tensor::Device::flex())?;
     let smallest = smallest_micro_tokens(run);
     let groups = request::sampled(run, source)?;
     let workload = request::workload(run, objective, outline, &target, groups, smallest);
@@ -158,5 +176,5 @@ fn capacity_of(target: &Target, memory: Option<f64>) -> Capacity {
     }
     let told = target.memory.map(|bytes| bytes as f64);
     // of another machine's host memory nothing is known
-    Capacity { device: memory.or(told), host: host.filter(|_| target.device.is_some()) }
+    Capacity { device: memory.or(told), host: host.filter(|_| target.placement.is_some()) }
 }

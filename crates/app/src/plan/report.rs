@@ -3,6 +3,7 @@
 use super::capacity::{Capacity, show};
 use super::memory::{Moment, Peak, Workload};
 use super::request::Target;
+use super::trial::Trial;
 use crate::cost::rates::Rates;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) peak: Peak,
     pub(crate) capacity: Capacity,
     pub(crate) rates: Option<Rates>,
+    pub(crate) trial: Option<Trial>,
     pub(crate) seconds: Vec<(&'static str, f64)>,
     pub(crate) fits: bool,
     /// What to change when it does not fit; nothing when no change was found.
@@ -60,7 +62,11 @@ impl Plan<'_> {
             let total: f64 = self.seconds.iter().map(|(_, seconds)| seconds).sum();
             let phases: Vec<String> =
                 self.seconds.iter().map(|(name, seconds)| format!("{name} {seconds:.2}")).collect();
-            println!("time: about {total:.2} s a step ({})", phases.join(", "));
+            let by = self.trial.as_ref().map_or_else(
+                || ", from the device's rates".to_owned(),
+                |trial| format!(", by a trial of {}", trial.describe(workload.outline.text.layers)),
+            );
+            println!("time: about {total:.2} s a step ({}){by}", phases.join(", "));
         }
         self.print_verdict();
     }
@@ -121,6 +127,7 @@ impl Plan<'_> {
             "moments": self.moments.iter().map(moment).collect::<Vec<_>>(),
             "seconds": seconds,
             "rates": self.rates,
+            "trial": self.trial,
             "fits": self.fits,
             "change": self.change,
         })

@@ -7,9 +7,9 @@ use crate::cost::GroupSize;
 use crate::device::Found;
 use crate::parts::recomputes;
 use anyhow::ensure;
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 use percept_config::{Backend, FloatType, RunConfig};
-use percept_core::{Image, Needs, Objective, Weights};
+use percept_core::{Image, Needs, Objective, View, Weights};
 use percept_models::{Outline, ParameterSizes, Placement};
 use percept_rollout::InProcess;
 use percept_trainer::TaskSource;
@@ -27,7 +27,7 @@ pub(crate) struct Target {
     /// By the fused kernels, in the host's memory.
     pub(crate) is_host: bool,
     /// Without gradient; nothing when it is not here.
-    pub(crate) device: Option<Device>,
+    pub(crate) placement: Option<Placement>,
     /// Bytes, where it tells.
     pub(crate) memory: Option<u64>,
 }
@@ -38,8 +38,9 @@ impl Target {
         let is_host = found.backend == Backend::Cpu;
         let memory =
             if is_host { None } else { found.facts().ok().and_then(|facts| facts.hardware.memory.or(facts.memory)) };
-        let device = Some(placement.device.clone().without_autodiff());
-        Self { name: found.key(), dtype: placement.dtype, is_host, device, memory }
+        let device = placement.device.clone().without_autodiff();
+        let placement = Placement { device, ..placement.clone() };
+        Self { name: found.key(), dtype: placement.dtype, is_host, placement: Some(placement), memory }
     }
 
     /// A device of another machine.
@@ -51,7 +52,7 @@ impl Target {
             _ => DType::F32,
         };
         let name = format!("{} elsewhere", backend.name());
-        Self { name, dtype, is_host: backend == Backend::Cpu, device: None, memory: None }
+        Self { name, dtype, is_host: backend == Backend::Cpu, placement: None, memory: None }
     }
 }
 
@@ -84,6 +85,15 @@ pub(crate) fn imagined(run: &RunConfig, outline: &Outline, tokens: usize, pictur
     Ok(GroupSize { prompt: tokens, pictures, responses: vec![rollout.max_new_tokens; rollout.responses_per_prompt] })
 }
 
+/// Corrupted twins of a picture that an objective's views look at.
+pub(crate) fn slots(needs: &Needs) -> usize {
+    let slot = |view: &View| match view.image {
+        Image::Corrupted(slot) => slot + 1,
+        Image::Whole => 0,
+    };
+    needs.views.iter().map(slot).max().unwrap_or(0)
+}
+
 /// Everything together. `micro_tokens`: as configured, or any number where it is yet to be chosen.
 pub(crate) fn workload(
     run: &RunConfig,
@@ -93,12 +103,9 @@ pub(crate) fn workload(
     groups: Vec<GroupSize>,
     micro_tokens: usize,
 ) -> Workload {
-    let Needs { views, corrupted_every, .. } = objective.needs();
+    let needs = objective.needs();
+    let Needs { views, corrupted_every, .. } = &needs;
     let live = views.iter().filter(|view| view.weights == Weights::Live).count();
-    let twins = views.iter().filter_map(|view| match view.image {
-        Image::Corrupted(slot) => Some(slot + 1),
-        Image::Whole => None,
-    });
     let learns = |parameter: &ParameterSizes| !parameter.names.iter().any(|name| run.model.freezes(name));
     let mut learns: Vec<bool> = outline.parameters.iter().map(learns).collect();
     let mut reference = views.iter().any(|view| view.weights == Weights::Reference);
@@ -119,7 +126,7 @@ pub(crate) fn workload(
         reference,
         reference_brought: run.model.offload_reference,
         live_views: 1 + live,
-        twins: twins.max().unwrap_or(0) as f64 / corrupted_every.get() as f64,
+        twins: slots(&needs) as f64 / corrupted_every.get() as f64,
         kept_features: run.model.kept_features_mib.saturating_mul(1 << 20),
         kept_activations: match &run.model.lora {
             None if fused => run.trainer.kept_activations_mib.saturating_mul(1 << 20),

@@ -1,12 +1,7 @@
-//! One method's steps.
+//! One method's steps, timed.
 
-use super::{WARM_UP, median};
-use crate::App;
 use crate::cost::rates::finish;
-use crate::parts::Parts;
-use crate::source::Source;
-use percept_config::RunConfig;
-use percept_core::{Objective, Policy, Progress, Weights};
+use percept_core::{Objective, Policy, Progress};
 use percept_rollout::InProcess;
 use percept_trainer::{
     CollectedGroup, Collector, Grader, Metrics, Optimizer, Phases, Reference, Settings, TaskSource, Updater,
@@ -14,42 +9,38 @@ use percept_trainer::{
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// Steps that do not count.
+pub(crate) const WARM_UP: usize = 2;
+
 /// A policy that is trained by one method, with the times of its steps.
-pub(super) struct Lane<'a> {
-    pub(super) name: String,
-    pub(super) objective: Box<dyn Objective>,
-    pub(super) policy: Box<dyn Policy>,
+pub(crate) struct Lane<'a> {
+    pub(crate) objective: Box<dyn Objective>,
+    pub(crate) policy: Box<dyn Policy>,
     reference: Option<Reference<'a>>,
-    pub(super) optimizer: Optimizer,
+    pub(crate) optimizer: Optimizer,
+    max_rows: usize,
     next: u64,
     steps: Vec<Phases<'static>>,
     totals: Vec<f64>,
     /// Of the last step.
-    pub(super) groups: Vec<CollectedGroup>,
+    pub(crate) groups: Vec<CollectedGroup>,
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(
-        app: &App,
-        parts: &'a Parts,
-        run: &RunConfig,
-        kind: &str,
-        source: &mut Source,
-    ) -> anyhow::Result<Self> {
-        let objective = app.objectives.build(run)?;
-        if source.masked.is_empty() {
-            parts.mask_for(source, &*objective)?;
-        }
-        let reference = objective.needs().views.iter().any(|view| view.weights == Weights::Reference);
-        let policy = parts.learner(None)?;
-        let reference = reference.then(|| parts.reference(&*policy)).transpose()?;
-        let optimizer = Optimizer::new(&*policy, crate::parts::optimizer(&run.optimizer, run.trainer.seed));
-        let name = kind.to_owned();
+    /// `max_rows`: responses decoded at once.
+    pub(crate) fn new(
+        objective: Box<dyn Objective>,
+        policy: Box<dyn Policy>,
+        reference: Option<Reference<'a>>,
+        settings: &Settings,
+        max_rows: usize,
+    ) -> Self {
+        let optimizer = Optimizer::new(&*policy, settings.optimizer.clone());
         let (steps, totals, groups) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { name, objective, policy, reference, optimizer, next: 0, steps, totals, groups })
+        Self { objective, policy, reference, optimizer, max_rows, next: 0, steps, totals, groups }
     }
 
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         step: u64,
         settings: &Settings,
@@ -59,7 +50,7 @@ impl<'a> Lane<'a> {
         let start = Instant::now();
         let (mut metrics, mut phases) = (Metrics::default(), Phases::default());
         let behavior = self.policy.freeze();
-        let mut sampler = InProcess::new(settings.rollout.prompts_per_step * settings.rollout.responses_per_prompt);
+        let mut sampler = InProcess::new(self.max_rows);
         let mut collector = Collector {
             settings,
             source,
@@ -84,11 +75,11 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    pub(super) fn step_ms(&self) -> f64 {
+    pub(crate) fn step_ms(&self) -> f64 {
         median(&self.totals[WARM_UP..]) * 1e3
     }
 
-    pub(super) fn phase_ms(&self) -> BTreeMap<&'static str, f64> {
+    pub(crate) fn phase_ms(&self) -> BTreeMap<&'static str, f64> {
         let names = self.steps.iter().flat_map(|step| step.0.keys());
         let of = |name: &'static str| {
             let values: Vec<f64> =
@@ -99,7 +90,7 @@ impl<'a> Lane<'a> {
     }
 }
 
-pub(super) fn updater<'a>(objective: &'a dyn Objective, settings: &Settings, step: u64) -> Updater<'a> {
+pub(crate) fn updater<'a>(objective: &'a dyn Objective, settings: &Settings, step: u64) -> Updater<'a> {
     Updater {
         objective,
         temperature: settings.rollout.temperature,
@@ -109,4 +100,12 @@ pub(super) fn updater<'a>(objective: &'a dyn Objective, settings: &Settings, ste
         learning_rate: 1e-6,
         progress: Progress { step, total_steps: settings.steps },
     }
+}
+
+/// The median of at least one value.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
