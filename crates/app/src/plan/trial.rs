@@ -73,6 +73,7 @@ impl Trial {
         let freeze = |name: &str| run.model.lora.is_some() || run.model.freezes(name);
         let Excerpt { policy, outline, image } =
             adapting(&run, |lora| percept_models::excerpt(planned.from, layers, &placement, &freeze, lora))?;
+        ensure!(image > 0, "its vocabulary has no token of text");
         let micro_tokens = planned.workload.micro_tokens;
         let workload = request::workload(&run, &*objective, outline, planned.target, groups.clone(), micro_tokens);
         let steps = WARM_UP + STEPS;
