@@ -161,6 +161,11 @@ fn shorten(planned: &Planned, rates: &Rates, passes: time::Passes) -> anyhow::Re
     let mut short = Shortened { run: planned.run.clone(), groups: planned.workload.groups.clone(), layers: blocks };
     // no pass looks at more of them
     short.groups.truncate(short.run.rollout.prompts_per_step);
+    if planned.workload.sampled() == 0.0 {
+        // a shorter step would keep what this one cannot, and its update be another
+        short.run.trainer.kept_activations_mib = 0;
+    }
+    let kept_activations = short.run.trainer.kept_activations_mib.saturating_mul(1 << 20);
     loop {
         let rollout = &short.run.rollout;
         let workload = Workload {
@@ -168,6 +173,7 @@ fn shorten(planned: &Planned, rates: &Rates, passes: time::Passes) -> anyhow::Re
             max_new_tokens: rollout.max_new_tokens,
             prompts_per_step: rollout.prompts_per_step,
             prompts_per_update: planned.workload.prompts_per_update.min(rollout.prompts_per_step),
+            kept_activations: planned.workload.kept_activations.min(kept_activations),
             ..planned.workload.clone()
         };
         let share = short.layers as f64 / blocks as f64;
@@ -279,8 +285,8 @@ mod tests {
     use super::*;
     use burn::tensor::{DType, Device};
 
-    /// What is left of 8 prompts x 8 responses x 64 tokens of a model, where so much memory is.
-    fn left(size: &str, rates: Rates, bytes: Option<f64>) -> anyhow::Result<[usize; 4]> {
+    /// What is tried of 8 prompts x 8 responses x 64 tokens of a model, where so much memory is.
+    fn tried(size: &str, workload: &Workload, rates: &Rates, bytes: Option<f64>) -> anyhow::Result<Shortened> {
         let sets = [
             "model.checkpoint=none",
             "trainer.prompts_per_update=8",
@@ -297,11 +303,16 @@ mod tests {
             from: Described::Size { family: "qwen2_5_vl", size },
             target: &target,
             placement: &placement,
-            workload: &workload(size),
+            workload,
             capacity: Capacity { device: bytes, host: None },
         };
         let passes = time::Passes { reference: 1, corrupted: 0, corrupted_every: 1, behavior: 0 };
-        let short = shorten(&planned, &rates, passes)?;
+        shorten(&planned, rates, passes)
+    }
+
+    /// The same in numbers: blocks, tokens, prompts and responses.
+    fn left(size: &str, rates: Rates, bytes: Option<f64>) -> anyhow::Result<[usize; 4]> {
+        let short = tried(size, &workload(size), &rates, bytes)?;
         let rollout = &short.run.rollout;
         assert!(
             short.groups.len() <= rollout.prompts_per_step
@@ -321,5 +332,16 @@ mod tests {
         // what would take too much memory is left out, too
         assert!(left("3b", rates(1e18), Some(1e10)).expect("small enough")[0] < 18);
         assert!(left("3b", rates(1e18), Some(1e8)).expect_err("nothing fits").to_string().contains("fit"));
+    }
+    #[test]
+    fn what_a_step_cannot_keep_its_trial_does_not_keep() {
+        let rates = Rates { matrix_flops: 1e11, matrix_flops_f32: 1e11, copy_bytes: 1e10 };
+        let kept = |mib: usize| {
+            let whole = Workload { kept_activations: mib << 20, ..workload("4m") };
+            tried("4m", &whole, &rates, None).expect("short enough").run.trainer.kept_activations_mib
+        };
+        assert!(kept(2048) > 0);
+        // too little for all of it
+        assert_eq!(kept(100), 0);
     }
 }
