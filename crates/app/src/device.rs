@@ -81,12 +81,17 @@ impl Found {
             let dtypes = [(FloatType::F32, DType::F32), (FloatType::Bf16, DType::BF16), (FloatType::F16, DType::F16)];
             let mut facts = identity(&self.device);
             facts.dtypes = dtypes.into_iter().filter(supports).map(|(name, _)| name).collect();
+            if has_tf32(&facts.target) {
+                facts.dtypes.insert(1, FloatType::Tf32);
+            }
             facts.hardware = hardware::ask(self.backend, &facts.name, self.index);
             facts
         };
         match silently(asked) {
-            Some(facts) => Ok(facts),
-            None => bail!("{}: the device is listed, but cannot be opened; is its driver installed?", self.key()),
+            Ok(facts) => Ok(facts),
+            Err(why) => {
+                bail!("{}: the device is listed, but cannot be opened; is its driver installed? ({why})", self.key())
+            }
         }
     }
 }
@@ -116,6 +121,11 @@ fn identity(_: &Device) -> Facts {
     processor()
 }
 
+/// Whether tensor cores multiply float32: NVIDIA's since Ampere. `target`: `ptx_sm90`.
+fn has_tf32(target: &str) -> bool {
+    target.strip_prefix("ptx_sm").and_then(|number| number.parse().ok()).is_some_and(|number: u32| number >= 80)
+}
+
 /// The processor, as the system names it.
 fn processor() -> Facts {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -133,7 +143,12 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
     break_operation()?;
     let chosen = choose(config)?;
     if chosen.backend == Backend::Cpu {
+        ensure!(
+            config.dtype != FloatType::Tf32,
+            "device.dtype = \"tf32\": the CPU does not compute in it; expected \"f32\""
+        );
         let dtype = dtype(config.dtype, FloatType::F32);
+        percept_ops::set_rounded_products(false);
         return Ok((
             chosen.clone(),
             Placement { device: chosen.device, dtype, largest_buffer: None, kept_features: 0 },
@@ -154,6 +169,8 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
         facts.name,
         known.join(", ")
     );
+    // products in 16 bits are rounded by more than tf32's
+    percept_ops::set_rounded_products(wanted != FloatType::F32);
     Ok((
         chosen.clone(),
         Placement {
@@ -167,7 +184,7 @@ pub(crate) fn open(config: &DeviceConfig) -> anyhow::Result<(Found, Placement)> 
 
 fn dtype(wanted: FloatType, usual: FloatType) -> DType {
     match wanted {
-        FloatType::F32 => DType::F32,
+        FloatType::F32 | FloatType::Tf32 => DType::F32,
         FloatType::Bf16 => DType::BF16,
         FloatType::F16 => DType::F16,
         FloatType::Auto => dtype(usual, FloatType::F32),

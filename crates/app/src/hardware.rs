@@ -51,7 +51,7 @@ fn cuda(index: usize) -> Hardware {
         Some(Hardware { driver, memory: Some(memory as u64) })
     };
     // a driver that is not there is told by panicking
-    crate::messages::silently(asked).flatten().unwrap_or_default()
+    crate::messages::silently(asked).ok().flatten().unwrap_or_default()
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -69,7 +69,7 @@ fn adapter(name: &str) -> Hardware {
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
         Some(Hardware { driver, memory: vulkan_memory(&adapter) })
     };
-    crate::messages::silently(asked).flatten().unwrap_or_default()
+    crate::messages::silently(asked).ok().flatten().unwrap_or_default()
 }
 
 #[cfg(not(any(feature = "metal", feature = "vulkan", feature = "webgpu")))]

@@ -1,6 +1,7 @@
 //! How errors are shown: one line, causes after colons.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `error: what: why`.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
@@ -29,18 +30,30 @@ fn joined(text: &str) -> String {
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 
-/// Runs a part whose panics mean that something is not there; nothing is printed of them, and nothing comes back.
-pub(crate) fn silently<R>(part: impl FnOnce() -> R) -> Option<R> {
+/// The first panic of a silent part: a lost kernel makes others panic, on threads of the backend too.
+static FIRST: Mutex<Option<String>> = Mutex::new(None);
+
+fn first() -> MutexGuard<'static, Option<String>> {
+    FIRST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a part whose panics mean that something is not there; nothing is printed of them.
+///
+/// # Errors
+/// What the first of them said, in one line.
+pub(crate) fn silently<R>(part: impl FnOnce() -> R) -> Result<R, String> {
+    *first() = None;
     SILENT.store(true, Ordering::Relaxed);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(part));
     SILENT.store(false, Ordering::Relaxed);
-    result.ok()
+    result.map_err(|_| first().take().unwrap_or_else(|| "it panicked".to_owned()))
 }
 
 /// A panic is a mistake of ours: say so, with the place, and how to report it.
 pub(crate) fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if SILENT.load(Ordering::Relaxed) {
+            first().get_or_insert_with(|| joined(&panic.to_string()));
             return;
         }
         // whoever read our output is gone (`percept eval ... | head`): nobody is left to tell

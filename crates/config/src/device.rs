@@ -60,7 +60,10 @@ pub enum FloatType {
     /// `bf16` on CUDA, ROCm and Metal where the device computes in it, else `f32`.
     #[default]
     Auto,
+    /// All 24 bits of every product, on CUDA through float64.
     F32,
+    /// `f32` whose products of matrices are made by tensor cores, which read 11 of the 24 bits.
+    Tf32,
     Bf16,
     F16,
 }
@@ -71,6 +74,7 @@ impl FloatType {
         match self {
             Self::Auto => "auto",
             Self::F32 => "f32",
+            Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
         }

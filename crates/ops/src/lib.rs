@@ -40,6 +40,21 @@ pub fn set_fused(on: bool) {
     FUSED.store(on, Ordering::Relaxed);
 }
 
+static ROUNDED_PRODUCTS: AtomicBool = AtomicBool::new(false);
+
+/// Lets devices round the operands of float32 products of matrices (or not again) for the whole process.
+///
+/// Tensor cores multiply float32 as tf32, with 11 of its 24 bits, and a backend takes them for float32 where they are faster. Not allowed,
+/// such a device computes these products in float64, which is slower by far.
+pub fn set_rounded_products(on: bool) {
+    ROUNDED_PRODUCTS.store(on, Ordering::Relaxed);
+}
+
+/// Whether devices may round; see [`set_rounded_products`].
+pub fn rounded_products() -> bool {
+    ROUNDED_PRODUCTS.load(Ordering::Relaxed)
+}
+
 /// Whether tensors of this device are computed by the fused CPU kernels.
 pub fn is_fused(device: &Device) -> bool {
     use burn::backend::DispatchDevice;

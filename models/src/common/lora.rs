@@ -5,7 +5,7 @@
 use super::parameters::parameters_of;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_core::{Parameter, Piece};
-use percept_ops::{RowKeys, cast, dropout, linear};
+use percept_ops::{RowKeys, cast, composed::product, dropout, linear};
 use percept_random::{Key, Purpose};
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ impl Adapter {
         let a = plain(&self.a);
         let inputs = a.dims()[1];
         let part = |place: usize, b: &Parameter| {
-            plain(b).matmul(a.clone().narrow(0, place * self.rank, self.rank)).mul_scalar(self.scale)
+            product(plain(b), a.clone().narrow(0, place * self.rank, self.rank)).mul_scalar(self.scale)
         };
         let rest = |outputs: usize| Tensor::zeros([outputs, inputs], &a.device());
         Tensor::cat(self.placed(part, rest), 0)

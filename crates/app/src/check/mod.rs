@@ -15,7 +15,7 @@ use crate::report::bar;
 use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use percept_config::{Backend, DeviceConfig, RunConfig};
-use percept_ops::set_fused;
+use percept_ops::{rounded_products, set_fused, set_rounded_products};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -34,9 +34,9 @@ pub(crate) struct Arguments {
 
 /// Largest difference where no product of matrices is involved.
 const EXACT: f64 = 1e-4;
-/// Largest difference where one is: some devices multiply float32 in 19 bits.
-const PRODUCTS: f64 = 2e-3;
-/// Largest difference of log-probabilities in a 16-bit type.
+/// Largest difference where one is, or many in a row.
+const PRODUCTS: f64 = 2e-4;
+/// Largest difference of log-probabilities in a type of fewer bits.
 const ROUNDED: f64 = 5e-2;
 
 type Numbers = Box<dyn Fn(&Device) -> Vec<f32>>;
@@ -49,33 +49,47 @@ pub(crate) struct Probe {
     expected: Numbers,
     /// On the device.
     found: Numbers,
+    /// Whether the device may round the operands of float32 products.
+    rounded: bool,
 }
 
 impl Probe {
     /// The same numbers on both.
     fn new(name: &'static str, tolerance: f64, numbers: impl Fn(&Device) -> Vec<f32> + Clone + 'static) -> Self {
-        Self { name, tolerance, expected: Box::new(numbers.clone()), found: Box::new(numbers) }
+        Self::of_two(name, tolerance, numbers.clone(), numbers)
+    }
+
+    /// Numbers that are the same by two ways: the CPU's, and the device's.
+    fn of_two(
+        name: &'static str,
+        tolerance: f64,
+        expected: impl Fn(&Device) -> Vec<f32> + 'static,
+        found: impl Fn(&Device) -> Vec<f32> + 'static,
+    ) -> Self {
+        Self { name, tolerance, expected: Box::new(expected), found: Box::new(found), rounded: false }
     }
 
     fn run(&self, device: &Device) -> Row {
-        let expected = on(true, || (self.expected)(&Device::flex()));
+        let expected = on(true, false, || (self.expected)(&Device::flex()));
         // a kernel that cannot be compiled, or a lost device, panics
-        let found = silently(|| on(false, || (self.found)(device)));
-        let error = match found {
-            Some(found) if found.len() == expected.len() => largest(&expected, &found),
-            Some(_) | None => f64::INFINITY,
+        let found = silently(|| on(false, self.rounded, || (self.found)(device)));
+        let error = match &found {
+            Ok(found) if found.len() == expected.len() => largest(&expected, found),
+            Ok(_) | Err(_) => f64::INFINITY,
         };
-        Row { name: self.name, error, tolerance: self.tolerance }
+        Row { name: self.name, error, tolerance: self.tolerance, reason: found.err() }
     }
 }
 
 /// A comparison's result.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     pub name: &'static str,
     /// Largest |a - b| / (1 + |b|); infinite when the device gave no numbers.
     pub error: f64,
     pub tolerance: f64,
+    /// What stopped the device from giving numbers.
+    pub reason: Option<String>,
 }
 
 impl Row {
@@ -92,21 +106,23 @@ fn largest(expected: &[f32], found: &[f32]) -> f64 {
     expected.iter().zip(found).map(error).fold(0.0, f64::max)
 }
 
-/// Computes with the fused CPU kernels on or off: off, the CPU is compared with itself by another way.
-fn on<R>(fused: bool, part: impl FnOnce() -> R) -> R {
-    set_fused(fused);
-    // a panic must not leave the switch
-    struct Back;
+/// Computes with the fused CPU kernels on or off (off, the CPU is compared with itself by another way), and with rounded products or not.
+fn on<R>(fused: bool, rounded: bool, part: impl FnOnce() -> R) -> R {
+    // a panic must not leave the switches
+    struct Back(bool);
     impl Drop for Back {
         fn drop(&mut self) {
             set_fused(true);
+            set_rounded_products(self.0);
         }
     }
-    let _back = Back;
+    let _back = Back(rounded_products());
+    set_fused(fused);
+    set_rounded_products(rounded);
     part()
 }
 
-/// The fused kernels' switch belongs to the process.
+/// The switches belong to the process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Compares a device with the CPU. `short`: only the rows of a whole model, which use every operation, and one update.
@@ -150,7 +166,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let show = |row: &Row| println!("{}", line(row));
     let progress = bar("checking");
     let mut rows = compare(&placement.device, arguments.short, |row| progress.suspend(|| show(row)));
-    if placement.dtype != DType::F32 {
+    if placement.dtype != DType::F32 || rounded_products() {
         rows.extend(run_all(vec![model::rounded(placement.dtype)], &placement.device, show));
     }
     if let Some(folder) = &arguments.checkpoint {
@@ -171,7 +187,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn line(row: &Row) -> String {
     let verdict = if row.passed() { "ok" } else { "WRONG" };
     let error = if row.error.is_finite() { format!("{:.1e}", row.error) } else { "no numbers".to_owned() };
-    format!("{:<44}{error:>12}{:>12.0e}  {verdict}", row.name, row.tolerance)
+    let reason = row.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("{:<44}{error:>12}{:>12.0e}  {verdict}{reason}", row.name, row.tolerance)
 }
 
 fn device_config(flag: &DeviceFlag) -> anyhow::Result<DeviceConfig> {
@@ -185,7 +202,10 @@ fn refuse(found: &Found, rows: &[Row]) -> anyhow::Result<()> {
     let failed: Vec<String> = rows
         .iter()
         .filter(|row| !row.passed())
-        .map(|row| format!("{} (off by {:.1e}, allowed {:.0e})", row.name, row.error, row.tolerance))
+        .map(|row| match &row.reason {
+            Some(reason) => format!("{} (no numbers: {reason})", row.name),
+            None => format!("{} (off by {:.1e}, allowed {:.0e})", row.name, row.error, row.tolerance),
+        })
         .collect();
     if failed.is_empty() {
         return Ok(());

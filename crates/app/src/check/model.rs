@@ -118,43 +118,39 @@ pub(super) fn probes() -> Vec<Probe> {
             let prompts = prompts();
             host(policy(device).image_features(&[&prompts[0].pictures[0]]))
         }),
-        Probe {
-            name: "scoring, prompt shared and repeated",
-            tolerance: PRODUCTS,
-            expected: Box::new(|device| {
+        Probe::of_two(
+            "scoring, prompt shared and repeated",
+            PRODUCTS,
+            |device| {
                 let alone = |group: ScoringGroup| {
                     let one = |response: Arc<[u32]>| ScoringGroup { responses: vec![response], ..group.clone() };
                     group.responses.iter().cloned().map(one).collect::<Vec<_>>()
                 };
                 let alone: Vec<ScoringGroup> = groups().into_iter().flat_map(alone).collect();
                 host(policy(device).score(&alone, REQUEST))
-            }),
-            found: Box::new(|device| host(policy(device).score(&groups(), REQUEST))),
-        },
+            },
+            |device| host(policy(device).score(&groups(), REQUEST)),
+        ),
         Probe::new("gradient of every parameter", PRODUCTS, |device| {
             gradients(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect()
         }),
-        Probe {
-            name: "gradient of every parameter, block by block",
-            tolerance: PRODUCTS,
-            expected: Box::new(|device| {
-                gradients(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect()
-            }),
-            found: Box::new(|device| {
-                recomputed(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect()
-            }),
-        },
-        Probe {
-            name: "decoding with a cache, and scoring without",
-            tolerance: PRODUCTS,
-            expected: Box::new(|device| sampled(device).0),
-            found: Box::new(|device| {
+        Probe::of_two(
+            "gradient of every parameter, block by block",
+            PRODUCTS,
+            |device| gradients(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect(),
+            |device| recomputed(&policy(&device.clone().autodiff())).into_iter().flat_map(host).collect(),
+        ),
+        Probe::of_two(
+            "decoding with a cache, and scoring without",
+            PRODUCTS,
+            |device| sampled(device).0,
+            |device| {
                 let (tokens, log_probs) = sampled(device);
                 // the sampler's and the scorer's numbers on the device itself
                 assert!(log_probs.iter().all(|(a, b)| (a - b).abs() <= PRODUCTS as f32), "they differ");
                 tokens
-            }),
-        },
+            },
+        ),
         Probe::new("an update of the whole model", EXACT, |device| {
             let policy = policy(&device.clone().autodiff());
             let step = AdamW { learning_rate: 1e-3, betas: [0.9, 0.999], epsilon: 1e-3, weight_decay: 0.01, update: 1 };
@@ -248,12 +244,13 @@ fn loss(objective: &dyn Objective, device: &Device) -> Vec<f32> {
 
 /// Log-probabilities in a 16-bit type against float32.
 pub(super) fn rounded(dtype: DType) -> Probe {
-    Probe {
-        name: "log-probabilities in the run's type",
-        tolerance: ROUNDED,
-        expected: Box::new(|device| host(policy(device).score(&groups(), REQUEST))),
-        found: Box::new(move |device| host(policy(device).computed_in(dtype).score(&groups(), REQUEST))),
-    }
+    let probe = Probe::of_two(
+        "log-probabilities in the run's type",
+        ROUNDED,
+        |device| host(policy(device).score(&groups(), REQUEST)),
+        move |device| host(policy(device).computed_in(dtype).score(&groups(), REQUEST)),
+    );
+    Probe { rounded: true, ..probe }
 }
 
 /// A checkpoint's logits on a picture and a few words.
@@ -270,13 +267,9 @@ pub(super) fn checkpoint(folder: &Path) -> anyhow::Result<Probe> {
     let expected = host(cpu.prompt_logits(&prompt));
     drop(cpu);
     let folder = folder.to_owned();
-    Ok(Probe {
-        name: "the checkpoint's logits",
-        tolerance: PRODUCTS,
-        expected: Box::new(move |_| expected.clone()),
-        found: Box::new(move |device| {
-            let policy = Qwen25Vl::from_folder(&folder, device, &|_| false).expect("it was loaded once already");
-            host(policy.prompt_logits(&prompt))
-        }),
-    })
+    let found = move |device: &Device| {
+        let policy = Qwen25Vl::from_folder(&folder, device, &|_| false).expect("it was loaded once already");
+        host(policy.prompt_logits(&prompt))
+    };
+    Ok(Probe::of_two("the checkpoint's logits", PRODUCTS, move |_| expected.clone(), found))
 }

@@ -8,7 +8,7 @@
 
 use super::padded::bucket;
 use super::tiles::{Tile, attend, gradient, pulled, tiles};
-use super::{HIDDEN, cast, indices, rows_of};
+use super::{HIDDEN, cast, indices, product, rows_of};
 use crate::{AttentionPlan, HeadShape, Span};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
@@ -169,11 +169,11 @@ impl Plain {
             part.reshape([s, t, count, w]).permute([0, 2, 1, 3])
         };
         let queries = wide(part(0, h)).reshape([s, k, h / k * t, w]);
-        let scores = queries.matmul(wide(part(h, k)).swap_dims(2, 3)).reshape([s, h, t, t]);
+        let scores = product(queries, wide(part(h, k)).swap_dims(2, 3)).reshape([s, h, t, t]);
         let scores = scores.mul_scalar(shape.scale());
         let scores = scores.mask_fill(beyond(self.visible.clone(), t).expand([s, h, t, t]), HIDDEN);
         let weights = cast(softmax(scores, 3), packed.dtype()).reshape([s, k, h / k * t, t]);
-        let attended = weights.matmul(part(h + k, k)).reshape([s, h, t, w]);
+        let attended = product(weights, part(h + k, k)).reshape([s, h, t, w]);
         attended.permute([0, 2, 1, 3]).reshape([s * t, h * w])
     }
 }
@@ -231,8 +231,8 @@ impl Prefixed {
         let queries: Tensor<5> = cast(own.clone().narrow(1, 0, h * w).reshape([g, r, t, h, w]), DType::F32);
         let to_prefix = queries.clone().permute([0, 3, 1, 2, 4]).reshape([g, k, fold * r * t, w]);
         let to_own = queries.permute([0, 1, 3, 2, 4]).reshape([g * r, k, fold * t, w]);
-        let before: Tensor<5> = to_prefix.matmul(wide(shared_part(0)).swap_dims(2, 3)).reshape([g, h, r, t, p]);
-        let behind: Tensor<5> = to_own.matmul(wide(own_part(h)).swap_dims(2, 3)).reshape([g, r, h, t, t]);
+        let before: Tensor<5> = product(to_prefix, wide(shared_part(0)).swap_dims(2, 3)).reshape([g, h, r, t, p]);
+        let behind: Tensor<5> = product(to_own, wide(own_part(h)).swap_dims(2, 3)).reshape([g, r, h, t, t]);
         let unseen = beyond(self.prefix_visible.clone(), p).expand([g, h, r, t, p]);
         let before = before.mask_fill(unseen, HIDDEN);
         let unseen = beyond(self.visible.clone(), t).expand([g, h, r, t, t]);
@@ -240,9 +240,9 @@ impl Prefixed {
         let scores = Tensor::cat(vec![before, behind], 4).mul_scalar(shape.scale());
         let weights = cast(softmax(scores, 4), dtype);
         let before = weights.clone().narrow(4, 0, p).reshape([g, k, fold * r * t, p]);
-        let before: Tensor<5> = before.matmul(shared_part(k)).reshape([g, h, r, t, w]);
+        let before: Tensor<5> = product(before, shared_part(k)).reshape([g, h, r, t, w]);
         let behind = weights.narrow(4, p, t).permute([0, 2, 1, 3, 4]).reshape([g * r, k, fold * t, t]);
-        let behind: Tensor<5> = behind.matmul(own_part(h + k)).reshape([g, r, h, t, w]);
+        let behind: Tensor<5> = product(behind, own_part(h + k)).reshape([g, r, h, t, w]);
         let attended = before.permute([0, 2, 3, 1, 4]) + behind.permute([0, 1, 3, 2, 4]);
         attended.reshape([g * r * t, h * w])
     }

@@ -6,7 +6,7 @@
 //! the rows that refer to them.
 
 use super::padded::bucket;
-use super::{HIDDEN, cast, indices};
+use super::{HIDDEN, cast, indices, product};
 use crate::{CachedRow, HeadShape};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
@@ -123,17 +123,17 @@ impl DeviceCache {
         };
         // scores in float32, as in the attention of whole sequences
         let wide = |x: Tensor<4>| cast(x, DType::F32);
-        let before = wide(by_prompt(queries.clone(), w)).matmul(wide(prompt_keys).swap_dims(2, 3));
+        let before = product(wide(by_prompt(queries.clone(), w)), wide(prompt_keys).swap_dims(2, 3));
         let before = from_prompt(before, p).reshape([n, k, fold, p]);
-        let behind = wide(by_slot(queries, w)).matmul(wide(keys).swap_dims(2, 3));
+        let behind = product(wide(by_slot(queries, w)), wide(keys).swap_dims(2, 3));
         let behind = from_slot(behind, c).reshape([n, k, fold, c]);
         let scores = Tensor::cat(vec![before, behind], 3).mul_scalar(self.shape.scale());
         let scores = scores.mask_fill(step.hidden.clone().expand([n, k, fold, p + c]), HIDDEN);
         let weights = cast(softmax(scores, 3), dtype);
         let before = weights.clone().narrow(3, 0, p).reshape([n, k * fold * p]);
-        let before = from_prompt(by_prompt(before, p).matmul(prompt_values), w);
+        let before = from_prompt(product(by_prompt(before, p), prompt_values), w);
         let behind = weights.narrow(3, p, c).reshape([n, k * fold * c]);
-        before + from_slot(by_slot(behind, c).matmul(values), w)
+        before + from_slot(product(by_slot(behind, c), values), w)
     }
 
     /// Writes the step's column, and gives the columns that hold anything.

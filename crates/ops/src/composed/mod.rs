@@ -9,11 +9,13 @@
 mod attention;
 mod cache;
 mod padded;
+mod product;
 mod tiles;
 
 pub(crate) use attention::Layout;
 pub use attention::{attention, attention_gradient};
 pub(crate) use cache::DeviceCache;
+pub use product::product;
 pub use tiles::MOST_SCORES;
 pub(crate) use tiles::Tile;
 
@@ -48,7 +50,7 @@ fn indices(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
 /// See [`crate::linear`]. The result has the residual's type, or the input's where there is none.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, residual: Option<Tensor<2>>) -> Tensor<2> {
     let dtype = x.dtype();
-    let mut y = x.matmul(cast(weight, dtype).transpose());
+    let mut y = product(x, cast(weight, dtype).transpose());
     if let Some(bias) = bias {
         y = y + cast(bias, dtype);
     }
@@ -159,7 +161,7 @@ pub fn token_log_probs(
     let head = head.transpose();
     let blocks = (0..n).step_by(ROWS).map(|from| {
         let rows = ROWS.min(n - from);
-        let logits = hidden.clone().narrow(0, from, rows).matmul(head.clone());
+        let logits = product(hidden.clone().narrow(0, from, rows), head.clone());
         let log_probs = log_softmax(logits.div_scalar(temperature), 1);
         let ids = indices(targets[from..from + rows].to_vec(), &device).reshape([rows, 1]);
         let chosen = log_probs.clone().gather(1, ids);
