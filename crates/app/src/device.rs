@@ -54,6 +54,8 @@ fn compiled() -> Vec<(Backend, DeviceType)> {
 
 /// All devices that this build reaches, best first. A backend without driver has none.
 pub fn found() -> Vec<Found> {
+    #[cfg(feature = "cuda")]
+    crate::device_math::provide();
     let list = |(backend, kind): (Backend, DeviceType)| {
         // drivers that are not there are told by panicking
         let devices: Vec<Device> = silently(|| Device::enumerate(kind).into_iter().collect()).unwrap_or_default();

@@ -4,6 +4,7 @@
 
 mod beginning;
 mod bench;
+mod cache;
 mod categories;
 pub mod check;
 mod cli;
@@ -11,6 +12,8 @@ mod cost;
 mod dashboard;
 mod deadline;
 pub mod device;
+#[cfg(any(test, feature = "cuda"))]
+mod device_math;
 mod doctor;
 mod evaluate;
 mod fork;

@@ -1,13 +1,13 @@
 //! Which devices have passed, so that a run's check costs seconds once and nothing afterwards.
 
 use super::{compare, refuse};
+use crate::cache;
 use crate::device::Found;
 use crate::hardware::Hardware;
 use crate::report::bar;
 use percept_config::Backend;
 use percept_weights::write_atomically;
 use std::io::Write;
-use std::path::PathBuf;
 
 /// Makes sure that a device passed the short comparison, now or earlier with the same driver and build.
 ///
@@ -29,7 +29,7 @@ pub(crate) fn ensure_checked(found: &Found) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION"),
         features.join("+")
     );
-    let path = remembered();
+    let path = cache::folder().map(|folder| folder.join("checked"));
     let known = path.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     if known.lines().any(|line| line == key) && !percept_ops::is_any_broken() {
         return Ok(());
@@ -46,14 +46,6 @@ pub(crate) fn ensure_checked(found: &Found) -> anyhow::Result<()> {
         let _ = write_atomically(&path, |file| file.write_all(text.as_bytes()));
     }
     Ok(())
-}
-
-/// `$XDG_CACHE_HOME/percept/checked`, or below `~/.cache`.
-fn remembered() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
-    let folder = cache.or_else(|| Some(home()?.join(".cache")))?;
-    Some(folder.join("percept").join("checked"))
 }
 
 /// The driver's version, as it says itself and as the system tells it: NVIDIA's kernel module, and the kernel, which brings the others'.
