@@ -138,7 +138,7 @@ pub(crate) fn train(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitC
         println!("{}", parts.describe_learning()?);
         return Ok(ExitCode::SUCCESS);
     }
-    crate::check::ensure_checked(&parts.found)?;
+    crate::check::ensure_checked(&parts.found, parts.placement.dtype)?;
     // before any weight takes memory
     let choose = || crate::plan::choose_micro_tokens(&parts, &*objective, &mut source);
     let chosen = run.trainer.micro_tokens.count().is_none().then(choose).transpose()?;
@@ -202,7 +202,7 @@ pub(crate) fn sft(app: &App, arguments: &RunArguments) -> anyhow::Result<ExitCod
         println!("{plan}");
         return Ok(ExitCode::SUCCESS);
     }
-    crate::check::ensure_checked(&parts.found)?;
+    crate::check::ensure_checked(&parts.found, parts.placement.dtype)?;
     let run_dir = run.trainer.run_dir.join("sft");
     let begun = begin(&run_dir, run, &inputs_of(run, &source, validation.as_ref())?, arguments.wish())?;
     let resume = begun.checkpoint;

@@ -1,11 +1,13 @@
 //! Which devices have passed, so that a run's check costs seconds once and nothing afterwards.
 
-use super::{compare, refuse};
+use super::{compare, compare_rounded, refuse};
 use crate::cache;
 use crate::device::Found;
 use crate::hardware::Hardware;
 use crate::report::bar;
+use burn::tensor::DType;
 use percept_config::Backend;
+use percept_ops::rounded_products;
 use percept_weights::write_atomically;
 use std::io::Write;
 
@@ -13,21 +15,23 @@ use std::io::Write;
 ///
 /// # Errors
 /// When it computes wrong numbers.
-pub(crate) fn ensure_checked(found: &Found) -> anyhow::Result<()> {
+pub(crate) fn ensure_checked(found: &Found, dtype: DType) -> anyhow::Result<()> {
     if found.backend == Backend::Cpu {
         return Ok(());
     }
     let facts = found.facts()?;
     let features = [("fusion", cfg!(feature = "fusion")), ("autotune", cfg!(feature = "autotune"))];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let rounds = dtype != DType::F32 || rounded_products();
     let key = format!(
-        "{}\t{}\t{}\t{}\tpercept {}\t{}",
+        "{}\t{}\t{}\t{}\tpercept {}\t{}\t{}",
         found.key(),
         facts.name,
         facts.target,
         driver(&facts.hardware),
         env!("CARGO_PKG_VERSION"),
-        features.join("+")
+        features.join("+"),
+        if rounds { format!("{dtype:?}, rounded") } else { "F32".to_owned() }
     );
     let path = cache::folder().map(|folder| folder.join("checked"));
     let known = path.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
@@ -36,7 +40,10 @@ pub(crate) fn ensure_checked(found: &Found) -> anyhow::Result<()> {
     }
     eprintln!("checking {} ({}) against the CPU, once for this driver and version", found.key(), facts.name);
     let progress = bar("checking");
-    let rows = compare(&found.device, true, |_| progress.inc(1));
+    let mut rows = compare(&found.device, true, |_| progress.inc(1));
+    if rounds {
+        rows.extend(compare_rounded(&found.device, dtype, |_| progress.inc(1)));
+    }
     progress.finish_and_clear();
     refuse(found, &rows)?;
     if let Some(path) = path {

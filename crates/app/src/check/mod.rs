@@ -132,6 +132,11 @@ pub fn compare(device: &Device, short: bool, told: impl FnMut(&Row)) -> Vec<Row>
     run_all(probes, device, told)
 }
 
+/// Compares what a run in this type does on a device, its products rounded, with the CPU in float32.
+pub fn compare_rounded(device: &Device, dtype: DType, told: impl FnMut(&Row)) -> Vec<Row> {
+    run_all(model::rounded(dtype), device, told)
+}
+
 fn run_all(probes: Vec<Probe>, device: &Device, mut told: impl FnMut(&Row)) -> Vec<Row> {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let run = |probe: Probe| {
@@ -167,7 +172,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let progress = bar("checking");
     let mut rows = compare(&placement.device, arguments.short, |row| progress.suspend(|| show(row)));
     if placement.dtype != DType::F32 || rounded_products() {
-        rows.extend(run_all(vec![model::rounded(placement.dtype)], &placement.device, show));
+        rows.extend(compare_rounded(&placement.device, placement.dtype, show));
     }
     if let Some(folder) = &arguments.checkpoint {
         let probe = model::checkpoint(folder)?;

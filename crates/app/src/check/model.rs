@@ -87,6 +87,9 @@ fn groups() -> Vec<ScoringGroup> {
 
 const REQUEST: ScoreRequest = ScoreRequest { temperature: 0.8, entropy: true, dropout: None };
 
+/// The learning rate of updates; no weight moves by more.
+const RATE: f64 = 1e-3;
+
 type Method = fn() -> Box<dyn Objective>;
 
 /// The gradient of a loss in every log-probability, by parameter, in the policy's order.
@@ -110,6 +113,17 @@ fn recomputed(policy: &Qwen25Vl) -> Vec<Tensor<2>> {
         });
     });
     sums.into_iter().map(|sum| sum.expect("every parameter is used")).collect()
+}
+
+/// Every weight after one update.
+fn updated(policy: &Qwen25Vl, gradients: Vec<Tensor<2>>) -> Vec<f32> {
+    let step = AdamW { learning_rate: RATE, betas: [0.9, 0.999], epsilon: 1e-3, weight_decay: 0.01, update: 1 };
+    let updated = |(parameter, gradient): (&percept_core::Parameter, Tensor<2>)| {
+        let value = parameter.value.clone().inner();
+        let zeros = [value.zeros_like(), value.zeros_like()];
+        host(adamw(value, gradient, zeros, 1.0, &step).0)
+    };
+    policy.parameters().into_iter().zip(gradients).flat_map(updated).collect()
 }
 
 pub(super) fn probes() -> Vec<Probe> {
@@ -153,13 +167,7 @@ pub(super) fn probes() -> Vec<Probe> {
         ),
         Probe::new("an update of the whole model", EXACT, |device| {
             let policy = policy(&device.clone().autodiff());
-            let step = AdamW { learning_rate: 1e-3, betas: [0.9, 0.999], epsilon: 1e-3, weight_decay: 0.01, update: 1 };
-            let updated = |(parameter, gradient): (&percept_core::Parameter, Tensor<2>)| {
-                let value = parameter.value.clone().inner();
-                let zeros = [value.zeros_like(), value.zeros_like()];
-                host(adamw(value, gradient, zeros, 1.0, &step).0)
-            };
-            policy.parameters().into_iter().zip(gradients(&policy)).flat_map(updated).collect()
+            updated(&policy, gradients(&policy))
         }),
     ];
     let objectives: [(&'static str, Method); 4] = [
@@ -242,15 +250,29 @@ fn loss(objective: &dyn Objective, device: &Device) -> Vec<f32> {
     all
 }
 
-/// Log-probabilities in a 16-bit type against float32.
-pub(super) fn rounded(dtype: DType) -> Probe {
-    let probe = Probe::of_two(
+/// What a run in this type does, against float32.
+pub(super) fn rounded(dtype: DType) -> Vec<Probe> {
+    let log_probs = Probe::of_two(
         "log-probabilities in the run's type",
         ROUNDED,
         |device| host(policy(device).score(&groups(), REQUEST)),
         move |device| host(policy(device).computed_in(dtype).score(&groups(), REQUEST)),
     );
-    Probe { rounded: true, ..probe }
+    // a small gradient may change its sign, and its weight then goes the other way
+    let update = Probe::of_two(
+        "an update in the run's type",
+        3.0 * RATE,
+        |device| {
+            let policy = policy(&device.clone().autodiff());
+            let weights = updated(&policy, gradients(&policy));
+            [weights.clone(), weights].concat()
+        },
+        move |device| {
+            let policy = policy(&device.clone().autodiff()).computed_in(dtype);
+            [updated(&policy, gradients(&policy)), updated(&policy, recomputed(&policy))].concat()
+        },
+    );
+    [log_probs, update].map(|probe| Probe { rounded: true, ..probe }).into()
 }
 
 /// A checkpoint's logits on a picture and a few words.

@@ -6,6 +6,7 @@ mod moments;
 pub use code::BLOCK as MOMENT_BLOCK;
 pub use moments::{MomentType, Moments, StoredMoment};
 
+use crate::composed::row_major;
 use crate::is_fused;
 use burn::backend::Flex;
 use burn::tensor::Tensor;
@@ -86,7 +87,7 @@ pub fn adamw(
 ) -> (Tensor<2>, [Tensor<2>; 2]) {
     let constants = Constants::new(step, gradient_scale);
     if !is_fused(&parameter.device()) {
-        return constants.update_on_device(parameter, gradient, [m, v]);
+        return constants.update_on_device(parameter, row_major(gradient), [m, v]);
     }
     let [mut parameter, gradient, mut m, mut v] = [parameter, gradient, m, v].map(crate::host);
     let chunks = parameter.values_mut().par_chunks_mut(1 << 14).zip(gradient.values().par_chunks(1 << 14));

@@ -2,6 +2,7 @@
 
 use super::code::{BLOCK, Code, bytes, words};
 use super::{AdamW, Constants, adamw};
+use crate::composed::row_major;
 use crate::is_fused;
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -205,7 +206,7 @@ impl Moments {
                 let [rows, columns] = self.shape;
                 let len = rows * columns;
                 let chance = Tensor::<1>::from_floats(chances(chance).as_slice(), device).reshape([1, BLOCK]);
-                let gradient = gradient.reshape([1, len]);
+                let gradient = row_major(gradient).reshape([1, len]);
                 let mut parameter = parameter.reshape([1, len]);
                 for (index, [m, v]) in pieces.iter_mut().enumerate() {
                     let range = index * PIECE..((index + 1) * PIECE).min(len);

@@ -35,6 +35,16 @@ pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
 
+/// The matrix with the strides of its shape, where it has one row or one column.
+///
+/// A dimension of one may have any stride, and a gradient's often has 1 in place of the row's length. With such a tensor among its inputs,
+/// burn-cubecl-fusion 0.22.1 makes kernels that read it number by number and write the result in vectors of four: a fourth of the
+/// result is written twice, and half of it never.
+pub fn row_major(x: Tensor<2>) -> Tensor<2> {
+    let shape = x.dims();
+    if shape.contains(&1) { x.reshape([shape[0] * shape[1]]).reshape(shape) } else { x }
+}
+
 /// Rows of a matrix by index. Unlike with `select`, the gradient's sums run in parallel where the device adds atomically.
 fn rows_of(x: Tensor<2>, index: Tensor<1, Int>) -> Tensor<2> {
     let ([n], [_, columns]) = (index.dims(), x.dims());

@@ -3,6 +3,7 @@
 use crate::optimizer::Gradients;
 use burn::tensor::{Device, Tensor};
 use percept_core::{Activations, Policy, ScoreRequest, ScoringGroup, Tape};
+use percept_ops::composed::row_major;
 
 /// Scores that carry gradient, by a graph or by tapes.
 pub(crate) struct Live<'a> {
@@ -56,7 +57,7 @@ impl<'a> Live<'a> {
         let loss = if scale == 1.0 { loss } else { loss.mul_scalar(scale) };
         let mut gradients = loss.backward();
         let mut add = |number: usize, gradient: Tensor<2>| {
-            let gradient = if scale == 1.0 { gradient } else { gradient.div_scalar(scale) };
+            let gradient = row_major(if scale == 1.0 { gradient } else { gradient.div_scalar(scale) });
             let sum: &mut Option<Tensor<2>> = &mut into[number];
             *sum = Some(match sum.take() {
                 Some(sum) => sum + gradient,
