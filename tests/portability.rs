@@ -10,8 +10,9 @@ use crate::device::on;
 use crate::parity::{algorithms, models, train_step};
 use crate::program::{Place, files, lines};
 use burn::tensor::{DType, Device};
-use percept::check::{Row, compare};
+use percept::check::{Row, compare, compare_rounded};
 use percept::devices::{Found, found};
+use percept_config::FloatType;
 use percept_models::Placement;
 use std::sync::{Mutex, PoisonError};
 
@@ -44,7 +45,11 @@ fn wrong(rows: &[Row]) -> Vec<&'static str> {
 #[test]
 fn the_comparisons_of_percept_check_pass() {
     everywhere("check", |adapter| {
-        let rows = compare(&adapter.device, false, |row| println!("  {:<44}{:.1e}", row.name, row.error));
+        let show = |row: &Row| println!("  {:<44}{:.1e}", row.name, row.error);
+        let mut rows = compare(&adapter.device, false, show);
+        if adapter.facts().expect("it was opened").dtypes.contains(&FloatType::Bf16) {
+            rows.extend(compare_rounded(&adapter.device, DType::BF16, show));
+        }
         assert_eq!(wrong(&rows), [""; 0], "{}", adapter.key());
     });
 }
