@@ -57,8 +57,13 @@ pub fn rounded_products() -> bool {
 
 /// Whether tensors of this device are computed by the fused CPU kernels.
 pub fn is_fused(device: &Device) -> bool {
+    is_processor(device) && FUSED.load(Ordering::Relaxed)
+}
+
+/// Whether tensors of this device are in the CPU backend's memory.
+fn is_processor(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
-    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_)) && FUSED.load(Ordering::Relaxed)
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Whether this tensor goes to the fused kernels, which compute in float32.

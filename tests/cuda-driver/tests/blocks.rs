@@ -101,6 +101,7 @@ fn atomics_of_many_blocks_lose_nothing() {
         atom.global.max.s32 %r4, [%rd2+8], %r3;
         red.global.min.u32 [%rd2+12], %r3;
         atom.global.or.b32 _, [%rd2+16], %r3;
+        atom.global.max.u32 %r4, [%rd2+20], %r3;
         mov.b64 %rd6, 3;
         red.global.add.u64 [%rd2+24], %rd6;
         red.global.add.noftz.bf16x2 [%rd2+32], 0x40003F80;
@@ -113,8 +114,12 @@ fn atomics_of_many_blocks_lose_nothing() {
     let before = [0, 0, 0, u32::MAX, 0, 0, u32::MAX, 0, 0, 0];
     let run = Run { ptx: &text, grid: [64, 1, 1], block: [64, 1, 1], before: &before, outputs: 10, ..Run::default() };
     let (words, total) = (run.words(), 64 * 64);
-    assert_eq!(words[..5], [total, (total as f32).to_bits(), total - 1, 0, total - 1]);
-    assert_eq!((words[7] as u64) << 32 | words[6] as u64, u32::MAX as u64 + 3 * total as u64, "a carry into the upper half");
+    assert_eq!(words[..6], [total, (total as f32).to_bits(), total - 1, 0, total - 1, total - 1]);
+    assert_eq!(
+        (words[7] as u64) << 32 | words[6] as u64,
+        u32::MAX as u64 + 3 * total as u64,
+        "a carry into the upper half"
+    );
     // 1 and 2 are added until they are half of the last place of 256 and 512: ties go to even
     assert_eq!(words[8], 0x4400_4380);
     assert_eq!(words[9], 2 * total, "by comparing and exchanging");

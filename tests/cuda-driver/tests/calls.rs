@@ -36,7 +36,9 @@ fn module(functions: &str, statements: &str) -> String {
 #[test]
 fn a_function_is_called_twice() {
     let call = CALL.replace("PREDICATE", "");
-    let statements = format!("{call}\nmov.b32 %r4, %r3;\n{call}\nbar.warp.sync -1;\nadd.s32 %r3, %r3, %r4;\nst.global.b32 [%rd4], %r3;");
+    let statements = format!(
+        "{call}\nmov.b32 %r4, %r3;\n{call}\nbar.warp.sync -1;\nadd.s32 %r3, %r3, %r4;\nst.global.b32 [%rd4], %r3;"
+    );
     let expected: Vec<u32> = (0..32).map(|lane: u32| 2 * lane.abs_diff(10)).collect();
     assert_eq!(Run { ptx: &module(DISTANCE, &statements), ..Run::default() }.words(), expected);
 }
@@ -44,7 +46,8 @@ fn a_function_is_called_twice() {
 #[test]
 fn a_call_has_a_predicate() {
     let call = CALL.replace("PREDICATE", "@!%p1");
-    let statements = format!("setp.gt.u32 %p1, %r1, 15;\n{call}\nselp.b32 %r3, 7, %r3, %p1;\nst.global.b32 [%rd4], %r3;");
+    let statements =
+        format!("setp.gt.u32 %p1, %r1, 15;\n{call}\nselp.b32 %r3, 7, %r3, %p1;\nst.global.b32 [%rd4], %r3;");
     let expected: Vec<u32> = (0..32).map(|lane: u32| if lane > 15 { 7 } else { lane.abs_diff(10) }).collect();
     assert_eq!(Run { ptx: &module(DISTANCE, &statements), ..Run::default() }.words(), expected);
 }
@@ -74,7 +77,9 @@ fn calls_that_cannot_be_put_in_are_refused() {
     assert!(refused(itself, "call again;").contains("again calls itself"));
     let array = ".func many(.param .align 8 .b8 values[16]) { ret; }\n";
     assert!(refused(array, "{ .param .align 8 .b8 a[16]; call many, (a); }").contains("array"));
-    assert!(refused(".extern .func (.param .b32 r) vprintf(.param .b64 a);\n", "call vprintf;").contains("has no body"));
+    assert!(
+        refused(".extern .func (.param .b32 r) vprintf(.param .b64 a);\n", "call vprintf;").contains("has no body")
+    );
     assert!(refused("", "call %rd1, (), prototype;").contains("named"));
     assert!(refused("", "call nothing;").contains("nothing is no function"));
     let unknown = refused(".func odd()\n{\n frobnicate.b32 1;\n ret;\n}\n", "call odd;");

@@ -59,7 +59,7 @@ impl Run<'_> {
             (input as *mut u32).copy_from_nonoverlapping(self.input.as_ptr(), self.input.len());
             (output as *mut u32).copy_from_nonoverlapping(self.before.as_ptr(), self.before.len().min(self.outputs));
         }
-        let regions = memory.regions();
+        let regions = memory.regions().and(module.variables());
         let launch = Launch {
             grid: self.grid,
             block: self.block,

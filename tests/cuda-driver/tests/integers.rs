@@ -13,7 +13,11 @@ fn comparisons_with_a_nan() {
         assert_eq!((compare(ordered, one, f32::NAN), compare(ordered, f32::NAN.to_bits(), 1.0)), (0, 0), "{ordered}");
     }
     for unordered in ["equ", "neu", "ltu", "leu", "gtu", "geu", "nan"] {
-        assert_eq!((compare(unordered, one, f32::NAN), compare(unordered, f32::NAN.to_bits(), 1.0)), (1, 1), "{unordered}");
+        assert_eq!(
+            (compare(unordered, one, f32::NAN), compare(unordered, f32::NAN.to_bits(), 1.0)),
+            (1, 1),
+            "{unordered}"
+        );
     }
     // below, equal, above
     let expected = [
@@ -44,7 +48,8 @@ fn comparisons_know_the_sign() {
 /// A lane for each pair of position and length.
 fn extracted(kind: &str, a: u32, places: &[(u32, u32)]) -> Vec<u32> {
     let input: Vec<u32> = places.iter().map(|(from, count)| from << 8 | count).collect();
-    let text = format!("shr.u32 %r4, %r2, 8;\nand.b32 %r5, %r2, 255;\nmov.b32 %r6, {a};\nbfe.{kind} %r3, %r6, %r4, %r5;");
+    let text =
+        format!("shr.u32 %r4, %r2, 8;\nand.b32 %r5, %r2, 255;\nmov.b32 %r6, {a};\nbfe.{kind} %r3, %r6, %r4, %r5;");
     each_lane(&text, &input)
 }
 

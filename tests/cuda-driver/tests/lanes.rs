@@ -66,9 +66,9 @@ fn votes_of_each_kind() {
 
 #[test]
 fn reductions_and_elections() {
-    let input: Vec<u32> = (0..32).map(|lane| (lane * 11 % 32) - 16u32.min(lane)).collect();
+    let input: Vec<u32> = (0..32).map(|lane: u32| (lane * 11 % 32).wrapping_sub(16)).collect();
     let reduced = |kind: &str| each_lane(&format!("redux.sync.{kind} %r3, %r2, -1;"), &input)[31];
-    assert_eq!(reduced("add.s32"), input.iter().fold(0, |sum, value| sum.wrapping_add(*value)));
+    assert_eq!(reduced("add.s32"), input.iter().fold(0u32, |sum, value| sum.wrapping_add(*value)));
     assert_eq!(reduced("min.s32"), input.iter().map(|value| *value as i32).min().expect("some") as u32);
     assert_eq!(reduced("max.u32"), *input.iter().max().expect("some"));
     assert_eq!(reduced("xor.b32"), input.iter().fold(0, |all, value| all ^ value));

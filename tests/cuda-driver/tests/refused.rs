@@ -5,7 +5,7 @@ use cuda::{Fault, Module};
 
 /// The message about a kernel with this statement in line 13.
 fn refused(statement: &str) -> String {
-    let text = ptx(&format!("\n{statement}"));
+    let text = ptx(statement);
     Module::parse(&text).err().unwrap_or_else(|| panic!("{statement} is refused")).to_string()
 }
 

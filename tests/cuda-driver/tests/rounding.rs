@@ -91,21 +91,23 @@ fn two_halves_go_into_one_register() {
     }
 }
 
-/// 1 + 2^-30 and 1 - 2^-30 lie between neighbours.
+/// 1 + 2^-30 and 1 - 2^-30 lie between neighbours; 1 + 2^-60 and 1 - 2^-60 do in f64 too.
 #[test]
 fn products_and_sums_round_in_each_direction() {
-    let of = |mode: &str, c: f32| {
-        let text = format!("fma.{mode}.f32 %r3, %r2, 0f30800000, 0f{:08X};", c.to_bits());
-        floats(of_floats(&text, &[1.0, -1.0]))
-    };
     let (above, below) = (1f32.next_up(), 1f32.next_down());
-    assert_eq!(of("rn", 1.0), [1.0, 1.0]);
-    assert_eq!(of("rm", 1.0), [1.0, below]);
-    assert_eq!(of("rp", 1.0), [above, 1.0]);
-    assert_eq!(of("rz", 1.0), [1.0, below]);
-    assert_eq!(of("rm", -1.0), [-1.0, -above]);
-    assert_eq!(of("rp", -1.0), [-below, -1.0]);
-    assert_eq!(of("rz", -1.0), [-below, -1.0]);
+    for little in [2f32.powi(-30), 2f32.powi(-60)] {
+        let of = |mode: &str, c: f32| {
+            let text = format!("fma.{mode}.f32 %r3, %r2, 0f{:08X}, 0f{:08X};", little.to_bits(), c.to_bits());
+            floats(of_floats(&text, &[1.0, -1.0]))
+        };
+        assert_eq!(of("rn", 1.0), [1.0, 1.0]);
+        assert_eq!(of("rm", 1.0), [1.0, below]);
+        assert_eq!(of("rp", 1.0), [above, 1.0]);
+        assert_eq!(of("rz", 1.0), [1.0, below]);
+        assert_eq!(of("rm", -1.0), [-1.0, -above]);
+        assert_eq!(of("rp", -1.0), [-below, -1.0]);
+        assert_eq!(of("rz", -1.0), [-below, -1.0]);
+    }
     // a fused product is rounded once: (1 + u)^2 - (1 + 2u) is u^2
     let unit = 2f32.powi(-23);
     let text = format!("fma.rn.f32 %r3, %r2, %r2, 0f{:08X};", (-1.0 - 2.0 * unit).to_bits());
@@ -154,7 +156,8 @@ fn the_larger_and_the_smaller_know_zeros_and_nans() {
 fn saturation_and_flushing() {
     let saturated = of_floats("cvt.sat.f32.f32 %r3, %r2;", &[-1.0, 0.25, 7.0, f32::NAN]);
     assert_eq!(saturated, [0.0f32, 0.25, 1.0, 0.0].map(f32::to_bits));
-    // 2^-130 is subnormal
+    // 2^-130 is subnormal: 2^19 times the least one
+    let small = f32::from_bits(1 << 19);
     assert_eq!(floats(of_floats("ex2.approx.ftz.f32 %r3, %r2;", &[-130.0, 3.0])), [0.0, 8.0]);
-    assert_eq!(floats(of_floats("ex2.approx.f32 %r3, %r2;", &[-130.0, 3.0])), [2f32.powi(-130), 8.0]);
+    assert_eq!(floats(of_floats("ex2.approx.f32 %r3, %r2;", &[-130.0, 3.0])), [small, 8.0]);
 }

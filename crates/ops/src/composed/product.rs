@@ -1,8 +1,7 @@
 //! Products of matrices, with all bits of float32 where that is asked for.
 
 use super::cast;
-use crate::rounded_products;
-use burn::backend::DispatchDevice;
+use crate::{is_processor, rounded_products};
 use burn::tensor::{DType, Device, Tensor};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,7 +28,7 @@ fn exactly<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
 fn may_round(device: &Device) -> bool {
     static ASKED: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
     let device = device.clone().without_autodiff();
-    if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+    if is_processor(&device) {
         return false;
     }
     let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);

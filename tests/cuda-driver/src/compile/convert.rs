@@ -16,7 +16,7 @@ pub(super) fn compile(opcode: &Opcode<'_>, operands: Operands<'_>) -> Result<Ope
     }
     operands.expect(2)?;
     let convert = match () {
-        () if from.is_integer() && (to.is_integer() || matches!(to, B32 | B64)) && mode.is_empty() => widen(to, from),
+        () if from.is_integer() && to.is_integer() && mode.is_empty() => widen(to, from),
         () if from.is_integer() => float_of_integer(mode, to, from).ok_or_else(unknown)?,
         () if to.is_integer() => integer_of_float(mode, to, from).ok_or_else(unknown)?,
         () => float_of_float(mode, to, from).ok_or_else(unknown)?,

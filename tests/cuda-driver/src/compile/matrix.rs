@@ -1,4 +1,4 @@
-//! Matrix instructions of a warp (PTX ISA 8.8, 9.7.15: `mma`, `ldmatrix`, `stmatrix`, `wmma`).
+//! Matrix instructions of a warp (PTX ISA 8.8, `mma`, `ldmatrix`, `stmatrix`, `wmma`).
 
 use super::memory::space;
 use super::opcode::Opcode;

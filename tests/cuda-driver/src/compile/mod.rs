@@ -98,8 +98,10 @@ fn arithmetic(opcode: &Opcode<'_>, operands: Operands<'_>) -> Result<Operation, 
         4 => {
             let (to, a, b, c) = (slot(0)?, slot(1)?, slot(2)?, slot(3)?);
             let is_directed = ["rz", "rm", "rp"].iter().any(|part| opcode.has(part));
-            if name == "fma" && kind == Type::F32 && !is_directed {
-                return Ok(Operation::FmaF32(to, a, b, c));
+            match (name, kind) {
+                ("fma", Type::F32) if !is_directed => return Ok(Operation::FmaF32(to, a, b, c)),
+                ("fma", Type::F64) if !is_directed => return Ok(Operation::FmaF64(to, a, b, c)),
+                _ => {}
             }
             Ok(Operation::Three(three::three(opcode, kind).ok_or_else(unknown)?, to, a, b, c))
         }

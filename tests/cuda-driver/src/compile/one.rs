@@ -1,4 +1,4 @@
-//! Arithmetic of one operand (PTX ISA 8.8, 9.7.1 to 9.7.5).
+//! Arithmetic of one operand (PTX ISA 8.8, 9.7.1 to 9.7.8).
 
 use super::opcode::Opcode;
 use super::operation::One;

@@ -39,8 +39,9 @@ pub(crate) enum Operation {
     One(One, Slot, Slot),
     Two(Two, Slot, Slot, Slot),
     Three(Three, Slot, Slot, Slot, Slot),
-    /// The commonest three, so that the compiler makes vectors of them.
+    /// The commonest four, so that the compiler makes vectors of them.
     FmaF32(Slot, Slot, Slot, Slot),
+    FmaF64(Slot, Slot, Slot, Slot),
     Add32(Slot, Slot, Slot),
     Add64(Slot, Slot, Slot),
     /// Parts of so many bits into one register, the first lowest.

@@ -18,11 +18,11 @@ macro_rules! of {
 pub(super) fn three(opcode: &Opcode<'_>, kind: Type) -> Option<Three> {
     let mode = opcode.one_of(&["rz", "rm", "rp", "lo", "wide", "clamp", "wrap"]).unwrap_or("");
     Some(match (opcode.name(), mode, kind) {
-        ("fma" | "mad", "", F32) => of!(f32, |a, b, c| a.mul_add(b, c)),
+        ("mad", "", F32) => of!(f32, |a, b, c| a.mul_add(b, c)),
         ("fma", "rz", F32) => of!(f32, |a, b, c| fma_toward(a, b, c, Toward::Zero)),
         ("fma", "rm", F32) => of!(f32, |a, b, c| fma_toward(a, b, c, Toward::Down)),
         ("fma", "rp", F32) => of!(f32, |a, b, c| fma_toward(a, b, c, Toward::Up)),
-        ("fma" | "mad", "", F64) => of!(f64, |a, b, c| a.mul_add(b, c)),
+        ("mad", "", F64) => of!(f64, |a, b, c| a.mul_add(b, c)),
         ("fma", "", BF16) => bf16_fma,
         ("fma", "", F16) => f16_fma,
         ("fma", "", BF16x2) => |a, b, c| bf16_fma(a, b, c) | bf16_fma(a >> 16, b >> 16, c >> 16) << 16,

@@ -34,7 +34,10 @@ impl<'t> Declaration<'t> {
         let kind = kind.ok_or_else(|| unknown("a type"))?;
         let alignment = match words.iter().position(|word| *word == ".align") {
             None => kind.bytes(),
-            Some(at) => words[at + 1].parse().map_err(|_| unknown("an alignment that is a number"))?,
+            Some(at) => {
+                let alignment = words.get(at + 1).and_then(|word| word.parse().ok());
+                alignment.ok_or_else(|| unknown("an alignment that is a number"))?
+            }
         };
         // `.ptr .align 1` speaks of what the pointer points to
         let alignment = if words.contains(&".ptr") { kind.bytes() } else { alignment };

@@ -33,8 +33,8 @@ impl Module {
         self.kernels.get(name)
     }
 
-    /// Address and bytes of each variable.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = (u64, usize)> {
+    /// Address and bytes of each of the module's variables, which its kernels may access.
+    pub fn variables(&self) -> impl Iterator<Item = (u64, usize)> {
         self.variables.iter().map(|variable| (variable.as_ptr() as u64, size_of_val(&variable[..])))
     }
 }

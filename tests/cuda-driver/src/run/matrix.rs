@@ -1,6 +1,7 @@
 //! Matrix instructions of a warp. Sums are made in f32, one product after the other; the hardware's own order is not known.
 
 use super::LANES;
+use super::fused::add_product;
 use super::memory::{Spaces, read, write};
 use super::warp::{Outcome, Warp};
 use crate::compile::{Address, Fragment, Matrix};
@@ -9,7 +10,11 @@ use crate::parse::Slot;
 use crate::types::Type;
 
 impl Warp {
-    pub(super) fn matrix(&mut self, matrix: &Matrix, spaces: &Spaces<'_>) -> Outcome {
+    pub(super) fn matrix(&mut self, matrix: &Matrix, mask: u32, spaces: &Spaces<'_>) -> Outcome {
+        // undefined, but the hardware goes on, and cubecl stores fragments with one lane where it measures throughput
+        if !matches!(matrix, Matrix::FragmentStore(_)) {
+            self.whole(mask)?;
+        }
         match matrix {
             Matrix::Multiply { k, kind, d, a, b, c } => self.multiply(*k, *kind, *d, a, b, *c),
             Matrix::Load { to, at, transposed } => return self.load_tiles(to, at, *transposed, spaces),
@@ -19,20 +24,14 @@ impl Warp {
             Matrix::FragmentMultiply { m, n, k, a_kind, c_kind, d_kind, d, a, b, c } => {
                 let (a, b) = (self.elements(a, *a_kind, m * k), self.elements(b, *a_kind, k * n));
                 let mut sums = self.elements(c, *c_kind, m * n);
-                for (row, sums) in sums.chunks_exact_mut(*n).enumerate() {
-                    for (column, sum) in sums.iter_mut().enumerate() {
-                        for i in 0..*k {
-                            *sum = a[row * k + i].mul_add(b[i * n + column], *sum);
-                        }
-                    }
-                }
+                add_product(&mut sums, &a, &b, *n);
                 self.set_elements(d, *d_kind, &sums);
             }
         }
         Ok(())
     }
 
-    /// `mma.m16n8k4`, `k8`, `k16` (PTX ISA 8.8, 9.7.15.5: the figures of each fragment's layout).
+    /// `mma.m16n8k4`, `k8`, `k16` (PTX ISA 8.8, the figures of each fragment's layout under "Matrix Fragments for mma").
     fn multiply(&mut self, k: usize, kind: Type, d: [Slot; 4], a: &[Slot], b: &[Slot], c: [Slot; 4]) {
         const N: usize = 8;
         // [16, k] and [k, 8]
@@ -58,15 +57,17 @@ impl Warp {
                 }
             }
         }
+        let place = |lane: usize, i: usize| (lane / 4 + 8 * (i / 2)) * N + 2 * (lane % 4) + i % 2;
+        let mut sums = [0f32; 16 * N];
         for lane in 0..LANES {
-            // both are read before either is written: `d` may be `c`
-            let sums = c.map(|slot| f32::of(self.get(slot, lane)));
-            for (i, (mut sum, slot)) in sums.into_iter().zip(d).enumerate() {
-                let (row, column) = (lane / 4 + 8 * (i / 2), 2 * (lane % 4) + i % 2);
-                for i in 0..k {
-                    sum = left[row * k + i].mul_add(right[i * N + column], sum);
-                }
-                self.set(slot, lane, sum.bits());
+            for (i, slot) in c.iter().enumerate() {
+                sums[place(lane, i)] = f32::of(self.get(*slot, lane));
+            }
+        }
+        add_product(&mut sums, &left[..16 * k], &right[..k * N], N);
+        for lane in 0..LANES {
+            for (i, slot) in d.iter().enumerate() {
+                self.set(*slot, lane, sums[place(lane, i)].bits());
             }
         }
     }
@@ -116,7 +117,8 @@ impl Warp {
         Ok((self.pointer(at, 0, spaces), stride))
     }
 
-    /// `wmma.load`. How elements are spread among lanes is not specified (PTX ISA 8.8, 9.7.15.3): here one after the other, by rows.
+    /// `wmma.load`. How elements are spread among lanes is not specified (PTX ISA 8.8, "Matrix Fragments for WMMA"): here one after
+    /// the other, by rows.
     fn load_fragment(&mut self, fragment: &Fragment, spaces: &Spaces<'_>) -> Outcome {
         let (from, stride) = self.place(fragment, spaces)?;
         let Fragment { slots, rows, columns, kind, .. } = fragment;

@@ -3,6 +3,7 @@
 mod atomic;
 mod block;
 mod exchange;
+mod fused;
 mod kernel;
 mod matrix;
 mod memory;

@@ -1,5 +1,6 @@
 //! A warp: 32 lanes that execute one instruction together, those that took the same path.
 
+use super::fused::{fma_f32, fma_f64};
 use super::kernel::Kernel;
 use super::memory::Spaces;
 use super::{LANES, lanes};
@@ -42,6 +43,12 @@ pub(super) struct Warp {
     pub(super) number: usize,
 }
 
+/// Where a register's lanes begin.
+#[inline]
+fn place(slot: Slot) -> usize {
+    slot as usize * LANES
+}
+
 impl Warp {
     /// A warp by its number in the block, with `local` bytes of local memory a lane.
     pub(super) fn new(number: usize, slots: usize, local: usize) -> Self {
@@ -58,27 +65,27 @@ impl Warp {
 
     /// A register of all lanes.
     pub(super) fn lanes(&mut self, slot: Slot) -> &mut [u64] {
-        &mut self.registers[slot as usize * LANES..][..LANES]
+        &mut self.registers[place(slot)..][..LANES]
     }
 
     #[inline]
     pub(super) fn get(&self, slot: Slot, lane: usize) -> u64 {
-        self.registers[slot as usize * LANES + lane]
+        self.registers[place(slot) + lane]
     }
 
     #[inline]
     pub(super) fn set(&mut self, slot: Slot, lane: usize, value: u64) {
-        self.registers[slot as usize * LANES + lane] = value;
+        self.registers[place(slot) + lane] = value;
     }
 
     /// Those of some lanes whose predicate is so.
     fn chosen(&self, lanes: u32, predicate: Option<(Slot, bool)>) -> u32 {
         let Some((slot, negated)) = predicate else { return lanes };
         let mut chosen = 0;
-        for lane in 0..LANES {
-            chosen |= ((bool::of(self.get(slot, lane)) != negated) as u32) << lane;
+        for (lane, predicate) in self.registers[place(slot)..][..LANES].iter().enumerate() {
+            chosen |= (*predicate as u32 & 1) << lane;
         }
-        chosen & lanes
+        lanes & if negated { !chosen } else { chosen }
     }
 
     /// Runs to a barrier or to the end. Lanes that part go one way after the other, up to where both meet.
@@ -139,10 +146,7 @@ impl Warp {
     /// Two ways from a branch, `(next, lanes)`, in place of the path that led there and goes on where they meet.
     fn part(&mut self, meeting: u32, outer: u32, ways: [(u32, u32); 2]) {
         match self.paths.last_mut() {
-            Some(path) if meeting != outer && meeting != NEVER => {
-                path.next = meeting;
-                path.lanes = ways[0].1 | ways[1].1;
-            }
+            Some(path) if meeting != outer && meeting != NEVER => path.next = meeting,
             _ => {
                 self.paths.pop();
             }
@@ -158,7 +162,7 @@ impl Warp {
     fn execute(&mut self, operation: &Operation, mask: u32, spaces: &Spaces<'_>) -> Outcome {
         match operation {
             Operation::Move(to, from) => {
-                let (to, from) = (*to as usize * LANES, *from as usize * LANES);
+                let (to, from) = (place(*to), place(*from));
                 if mask == u32::MAX {
                     self.registers.copy_within(from..from + LANES, to);
                 } else {
@@ -168,10 +172,8 @@ impl Warp {
             Operation::One(f, to, a) => self.two(|a, _| f(a), [*to, *a, *a], mask),
             Operation::Two(f, to, a, b) => self.two(f, [*to, *a, *b], mask),
             Operation::Three(f, to, a, b, c) => self.three(f, [*to, *a, *b, *c], mask),
-            Operation::FmaF32(to, a, b, c) => {
-                let fma = |a, b, c| f32::of(a).mul_add(f32::of(b), f32::of(c)).bits();
-                self.three(fma, [*to, *a, *b, *c], mask);
-            }
+            Operation::FmaF32(to, a, b, c) => fma_f32(&mut self.registers, [*to, *a, *b, *c].map(place), mask),
+            Operation::FmaF64(to, a, b, c) => fma_f64(&mut self.registers, [*to, *a, *b, *c].map(place), mask),
             Operation::Add32(to, a, b) => {
                 self.two(|a, b| u32::of(a).wrapping_add(b as u32).bits(), [*to, *a, *b], mask)
             }
@@ -196,10 +198,7 @@ impl Warp {
                 return self.atomic(*change, *to, at, [Some(*a), *b], mask, spaces);
             }
             Operation::CopyAsync(copy) => return self.copy(copy, mask, spaces),
-            Operation::Matrix(matrix) => {
-                self.whole(mask)?;
-                return self.matrix(matrix, spaces);
-            }
+            Operation::Matrix(matrix) => return self.matrix(matrix, mask, spaces),
             Operation::Branch(_) | Operation::Return | Operation::Barrier => unreachable!("`run` does these"),
         }
         Ok(())
@@ -207,7 +206,7 @@ impl Warp {
 
     /// A result of two registers in the first of three.
     fn two(&mut self, f: impl Fn(u64, u64) -> u64, slots: [Slot; 3], mask: u32) {
-        let [to, a, b] = slots.map(|slot| slot as usize * LANES);
+        let [to, a, b] = slots.map(place);
         if mask == u32::MAX {
             let mut results = [0; LANES];
             let (a, b) = (&self.registers[a..a + LANES], &self.registers[b..b + LANES]);
@@ -222,7 +221,7 @@ impl Warp {
 
     /// A result of three registers in the first of four.
     fn three(&mut self, f: impl Fn(u64, u64, u64) -> u64, slots: [Slot; 4], mask: u32) {
-        let [to, a, b, c] = slots.map(|slot| slot as usize * LANES);
+        let [to, a, b, c] = slots.map(place);
         if mask == u32::MAX {
             let mut results = [0; LANES];
             let (a, b, c) =
