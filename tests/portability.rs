@@ -5,6 +5,7 @@
 //! ```
 //!
 //! Without a GPU feature, or without an adapter, these tests say that they were skipped; with PERCEPT_REQUIRE_ADAPTER=1 they fail.
+//! PERCEPT_ADAPTER=cuda takes only those whose name begins so.
 
 use crate::device::on;
 use crate::parity::{algorithms, models, train_step};
@@ -22,7 +23,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Runs a test on every adapter.
 fn everywhere(name: &str, mut test: impl FnMut(&Found)) {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let adapters: Vec<Found> = found().into_iter().filter(|found| found.key() != "cpu").collect();
+    let wanted = std::env::var("PERCEPT_ADAPTER").unwrap_or_default();
+    let is_wanted = |found: &Found| found.key() != "cpu" && found.key().starts_with(&wanted);
+    let adapters: Vec<Found> = found().into_iter().filter(is_wanted).collect();
     if adapters.is_empty() {
         assert!(
             std::env::var_os("PERCEPT_REQUIRE_ADAPTER").is_none(),
