@@ -10,7 +10,7 @@ built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 CARGO_TARGET_DIR="$built" cargo rustc --release --quiet -- --emit=llvm-ir -C no-vectorize-loops -C no-vectorize-slp
 sed -E \
-    -e '/^source_filename/d; /^!llvm.dbg.cu/d' \
+    -e 's/^source_filename.*/source_filename = "device-math"/; /^!llvm.dbg.cu/d' \
     -e 's/^target datalayout.*/target datalayout = "e-p6:32:32-i64:64-i128:128-i256:256-v16:16-v32:32-n16:32:64"/' \
     -e 's/^target triple.*/target triple = "nvptx64-nvidia-cuda"/' \
     -e 's/ "target-cpu"="[^"]*"//; s/ "probe-stack"="[^"]*"//; s/ nonlazybind//; s/ uwtable//' \
