@@ -354,6 +354,7 @@ fn values_that_cannot_be() {
             &["device.backend = \"cuda\"", "not part of this build", "--features cuda"],
         );
     }
+    bad.refuses("train", "device.dtype=tf32", &["device.dtype = \"tf32\"", "the CPU does not", "expected \"f32\""]);
     bad.refuses("train", "device.backend=gpu", &["`device.backend` cannot be \"gpu\"", "possible: "]);
     bad.refuses(
         "train",

@@ -73,8 +73,22 @@ pub(crate) fn quiet_panics() {
 
 #[cfg(test)]
 mod tests {
-    use super::one_line;
+    use super::{one_line, quiet_panics, silently};
     use anyhow::{Context, anyhow};
+
+    #[test]
+    fn a_silent_part_says_what_stopped_it_first() {
+        let before = std::panic::take_hook();
+        quiet_panics();
+        let said = silently(|| {
+            let _ = std::panic::catch_unwind(|| panic!("the cause"));
+            panic!("what followed");
+        });
+        std::panic::set_hook(before);
+        let why = said.expect_err("it panicked");
+        assert!(why.contains("the cause") && !why.contains("what followed"), "{why}");
+        assert_eq!(silently(|| 5), Ok(5));
+    }
 
     #[test]
     fn causes_stand_behind_what_they_cause_once() {

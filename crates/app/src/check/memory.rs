@@ -22,7 +22,6 @@ pub(crate) fn ensure_checked(found: &Found, dtype: DType) -> anyhow::Result<()> 
     let facts = found.facts()?;
     let features = [("fusion", cfg!(feature = "fusion")), ("autotune", cfg!(feature = "autotune"))];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-    let rounds = dtype != DType::F32 || rounded_products();
     let key = format!(
         "{}\t{}\t{}\t{}\tpercept {}\t{}\t{}",
         found.key(),
@@ -31,7 +30,7 @@ pub(crate) fn ensure_checked(found: &Found, dtype: DType) -> anyhow::Result<()> 
         driver(&facts.hardware),
         env!("CARGO_PKG_VERSION"),
         features.join("+"),
-        if rounds { format!("{dtype:?}, rounded") } else { "F32".to_owned() }
+        if rounded_products() { format!("{dtype:?}, rounded") } else { "F32".to_owned() }
     );
     let path = cache::folder().map(|folder| folder.join("checked"));
     let known = path.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
@@ -41,7 +40,7 @@ pub(crate) fn ensure_checked(found: &Found, dtype: DType) -> anyhow::Result<()> 
     eprintln!("checking {} ({}) against the CPU, once for this driver and version", found.key(), facts.name);
     let progress = bar("checking");
     let mut rows = compare(&found.device, true, |_| progress.inc(1));
-    if rounds {
+    if rounded_products() {
         rows.extend(compare_rounded(&found.device, dtype, |_| progress.inc(1)));
     }
     progress.finish_and_clear();

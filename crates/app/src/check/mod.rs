@@ -171,7 +171,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let show = |row: &Row| println!("{}", line(row));
     let progress = bar("checking");
     let mut rows = compare(&placement.device, arguments.short, |row| progress.suspend(|| show(row)));
-    if placement.dtype != DType::F32 || rounded_products() {
+    if rounded_products() {
         rows.extend(compare_rounded(&placement.device, placement.dtype, show));
     }
     if let Some(folder) = &arguments.checkpoint {
