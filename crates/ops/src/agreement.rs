@@ -234,7 +234,7 @@ fn decoding_equals_attention_over_the_whole_sequence() {
             let plan = Arc::new(AttentionPlan::shared_prefix([(first, &two[..]), (second, &one[..])]));
             let packed = values(plan.tokens, shape.packed(), 6).inner();
             let whole = host_of(attention(packed.clone(), &plan, shape));
-            let device = composed::DeviceCache::new(shape, 1, 3, steps);
+            let device = composed::Cache::new(shape, 1, 3, steps);
             let device = KeyValueCache { store: Store::Device(Box::new(device)) };
             // responses of the two groups, and where they start
             let behind = first + 2 * steps;

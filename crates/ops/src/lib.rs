@@ -4,13 +4,16 @@
 //! belong together. Legend: `n` tokens, `d` hidden width, `v` vocabulary.
 //!
 //! Each function picks its implementation by the device: fused kernels in the CPU backend's memory, or a composition of burn's
-//! operations anywhere else, and for other types than float32 ([`composed`]). Both are the same function; the tests hold them
-//! together, in values and gradients.
+//! operations anywhere else, and for other types than float32 ([`composed`]). Decoding's attention has a kernel for accelerators, too
+//! (features `cube` and `kernels`). All are the same function; the tests hold them together, in values and gradients.
 
 mod adamw;
 mod broken;
+mod columns;
 pub mod composed;
 mod cpu;
+#[cfg(all(feature = "cube", feature = "kernels"))]
+mod cube;
 mod halves;
 mod keys;
 mod kl;
@@ -28,12 +31,13 @@ pub use plan::{AttentionPlan, CachedRow, HeadShape, PlanGroup, RotaryTable, Row,
 pub use sums::{masked_sum, pad_rows};
 
 use burn::tensor::{DType, Device, Tensor};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static FUSED: AtomicBool = AtomicBool::new(true);
 
-/// Switches the fused CPU kernels off (or on again) for the whole process: then every device computes by composition.
+/// Switches the fused kernels off (or on again) for the whole process: then every device computes by composition.
 ///
 /// For finding out whether a kernel is at fault, and for tests.
 pub fn set_fused(on: bool) {
@@ -199,6 +203,11 @@ pub fn dropout(x: Tensor<2>, rows: &Arc<RowKeys>, map: u64, rate: f64) -> Tensor
 /// `packed` `[n, width]` with `heads * 2 * table.half <= width`; result the same.
 pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
     if !fused(&packed) {
+        #[cfg(all(feature = "cube", feature = "kernels"))]
+        if cube::serves(&packed.device()) {
+            let angles = composed::angles(table, &packed.device());
+            return broken::spoiled("rotate", cube::rotate(packed, angles, heads));
+        }
         return broken::spoiled("rotate", composed::rotate(packed, table, heads));
     }
     cpu::apply1(packed, cpu::Rotate { table: table.clone(), heads })
@@ -325,7 +334,16 @@ pub struct KeyValueCache {
 #[derive(Debug)]
 enum Store {
     Host(cpu::HostCache),
-    Device(Box<composed::DeviceCache>),
+    Device(Box<dyn DeviceCache>),
+}
+
+/// See [`KeyValueCache`], whose methods these are.
+pub(crate) trait DeviceCache: Debug {
+    fn insert(&mut self, layer: usize, prompt: usize, packed: Tensor<2>);
+
+    fn remove(&mut self, prompt: usize);
+
+    fn attend(&mut self, layer: usize, packed: Tensor<2>, rows: &[CachedRow]) -> Tensor<2>;
 }
 
 impl KeyValueCache {
@@ -335,7 +353,7 @@ impl KeyValueCache {
         let store = if is_fused(device) && dtype == DType::F32 {
             Store::Host(cpu::HostCache::new(shape, layers, rows, tokens))
         } else {
-            Store::Device(Box::new(composed::DeviceCache::new(shape, layers, rows, tokens)))
+            Store::Device(on_device(shape, layers, rows, tokens, device))
         };
         Self { store }
     }
@@ -373,6 +391,19 @@ impl KeyValueCache {
             Store::Device(cache) => broken::spoiled("decode", cache.attend(layer, packed, rows)),
         }
     }
+}
+
+#[cfg(all(feature = "cube", feature = "kernels"))]
+fn on_device(shape: HeadShape, layers: usize, rows: usize, tokens: usize, device: &Device) -> Box<dyn DeviceCache> {
+    match cube::Sizes::of(shape, device) {
+        Some(sizes) if cube::serves(device) => Box::new(cube::Cache::new(sizes, layers, rows, tokens)),
+        _ => Box::new(composed::Cache::new(shape, layers, rows, tokens)),
+    }
+}
+
+#[cfg(not(all(feature = "cube", feature = "kernels")))]
+fn on_device(shape: HeadShape, layers: usize, rows: usize, tokens: usize, _: &Device) -> Box<dyn DeviceCache> {
+    Box::new(composed::Cache::new(shape, layers, rows, tokens))
 }
 
 fn flex(matrix: cpu::Matrix) -> Tensor<2> {

@@ -63,7 +63,7 @@ impl Decoder for CachedDecoder<'_> {
         let mut pass = policy.pass(&table, None);
         pass.along.book = of_text;
         let cache = &mut self.cache;
-        let hidden = self.text.forward(x, pass, &last.into(), |layer, packed| {
+        let hidden = self.text.forward(x, pass, Some(&last.into()), |layer, packed| {
             let mut from = 0;
             for ((name, _), length) in prompts.iter().zip(&lengths) {
                 cache.insert(layer, *name, packed.clone().narrow(0, from, *length));
@@ -85,7 +85,6 @@ impl Decoder for CachedDecoder<'_> {
         let place = |row: &DecodeRow| [self.next[&row.prompt] + row.length as u32; 3];
         let positions: Vec<[u32; 3]> = rows.iter().map(place).collect();
         let tokens: Arc<[Row]> = rows.iter().map(|row| Row::Table(row.token)).collect();
-        let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
         let cached: Vec<CachedRow> =
             rows.iter().map(|row| CachedRow { slot: row.slot, prompt: row.prompt, length: row.length }).collect();
         let x = self.text.embed(None, &tokens);
@@ -96,7 +95,7 @@ impl Decoder for CachedDecoder<'_> {
         pass.along.book = books.as_ref().map(|[_, book]| book as &dyn Book);
         let hidden = self
             .text
-            .forward(x, pass, &all, |layer, packed| pass.along.result(|_| cache.attend(layer, packed, &cached)));
+            .forward(x, pass, None, |layer, packed| pass.along.result(|_| cache.attend(layer, packed, &cached)));
         if let Some(keeper) = &mut self.keeper {
             keeper.step(rows);
         }

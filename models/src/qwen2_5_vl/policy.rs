@@ -234,7 +234,8 @@ impl Qwen25Vl {
         let keys = dropout.map(|key| Arc::new(packed_keys(key, groups)));
         let mut pass = self.pass(&table, keys.as_ref());
         pass.along.book = books[1];
-        let hidden = self.text.forward(x, pass, &packed.predictors.into(), |_, packed| pass.attention(packed, &plan));
+        let wanted = packed.predictors.into();
+        let hidden = self.text.forward(x, pass, Some(&wanted), |_, packed| pass.attention(packed, &plan));
         let targets = packed.targets.into();
         percept_ops::token_log_probs(hidden, self.text.head(), &targets, request.temperature, request.entropy)
     }
@@ -250,11 +251,10 @@ impl Qwen25Vl {
         let index = features.as_ref().map_or_else(Vec::new, |features| features.index.clone());
         let (rows, positions, _) = self.prompt_rows(prompt, &mut index.iter());
         let plan = Arc::new(AttentionPlan::separate(&[rows.len()], true));
-        let all: Arc<[Row]> = (0..rows.len() as u32).map(Row::Table).collect();
         let x = self.text.embed(features.map(|f| f.rows), &rows.into());
         let table = Arc::new(rotary(&self.config, &positions));
         let pass = self.pass(&table, None);
-        let hidden = self.text.forward(x, pass, &all, |_, packed| percept_ops::attention(packed, &plan, pass.heads));
+        let hidden = self.text.forward(x, pass, None, |_, packed| percept_ops::attention(packed, &plan, pass.heads));
         self.text.logits(hidden)
     }
 }

@@ -124,7 +124,7 @@ impl TextDecoder {
         self.laid_out_head = Some(percept_ops::lay_out(self.head()));
     }
 
-    /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`.
+    /// Runs packed tokens through all blocks and the last normalization, and gives the hidden states of the rows `wanted`, or of all.
     ///
     /// `attend` is called with a block's number and its rotated queries, keys and values. Only their keys and values matter of rows that are
     /// not wanted, so the last block computes nothing else for them.
@@ -132,13 +132,13 @@ impl TextDecoder {
         &self,
         mut x: Tensor<2>,
         pass: Pass,
-        wanted: &Arc<[Row]>,
+        wanted: Option<&Arc<[Row]>>,
         mut attend: impl FnMut(usize, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
         let last = self.blocks.len() - 1;
         for (i, block) in self.blocks.iter().enumerate() {
             let attended = attend(i, block.before_attention(x.clone(), pass));
-            x = block.after_attention(x, attended, pass, (i == last).then_some(wanted));
+            x = block.after_attention(x, attended, pass, wanted.filter(|_| i == last));
         }
         self.norm.forward(x)
     }

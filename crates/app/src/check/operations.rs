@@ -78,6 +78,7 @@ pub(super) fn probes() -> Vec<Probe> {
         attends("attention, windows", AttentionPlan::separate(&[4, 16, 12], false), shape),
         attends("attention, shared prefix", groups(), shape),
         Probe::new("cached attention", PRODUCTS, move |device| decoded(device, shape)),
+        Probe::new("cached attention, refilled", PRODUCTS, refilled),
         Probe::new("log-probabilities and entropies", PRODUCTS, |device| {
             let targets: Arc<[u32]> = (0..33).map(|i| i * 31 % 513).collect();
             with_gradients(&[[33, 24], [513, 24]], device, |t| {
@@ -123,6 +124,34 @@ fn decoded(device: &Device, shape: HeadShape) -> Vec<f32> {
     for length in 0..4 {
         let rows = [(0, 10), (2, 10), (1, 11)].map(|(slot, prompt)| CachedRow { slot, prompt, length });
         all.extend(host(cache.attend(0, numbers([3, shape.packed()], 20 + length as u64, 1.0, device), &rows)));
+    }
+    all
+}
+
+/// Rows that end while others go on, and others in their places, for more steps than a row has room for, in two layers; one prompt is longer
+/// than what a kernel takes at once.
+fn refilled(device: &Device) -> Vec<f32> {
+    let shape = HeadShape { heads: 14, kv_heads: 2, width: 32 };
+    let mut cache = KeyValueCache::new(shape, 2, 3, 6, device, DType::F32);
+    let numbers = |rows: usize, salt: u64| numbers([rows, shape.packed()], salt, 1.0, device);
+    // slot, prompt, first step
+    let responses = [(0, 10, 0), (1, 11, 2), (2, 10, 3), (0, 12, 6), (1, 12, 7)];
+    let mut all = Vec::new();
+    for step in 0..11 {
+        match step {
+            0 => (0..2).for_each(|layer| cache.insert(layer, 10, numbers(700, 30 + layer as u64))),
+            2 => (0..2).for_each(|layer| cache.insert(layer, 11, numbers(33, 40 + layer as u64))),
+            6 => (0..2).for_each(|layer| cache.insert(layer, 12, numbers(90, 50 + layer as u64))),
+            9 => cache.remove(10),
+            _ => {}
+        }
+        let going = responses.iter().filter(|(_, _, first)| (*first..first + 5).contains(&step));
+        let rows: Vec<CachedRow> =
+            going.map(|&(slot, prompt, first)| CachedRow { slot, prompt, length: step - first }).collect();
+        for layer in 0..2 {
+            let salt = (60 + 2 * step + layer) as u64;
+            all.extend(host(cache.attend(layer, numbers(rows.len(), salt), &rows)));
+        }
     }
     all
 }

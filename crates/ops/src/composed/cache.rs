@@ -1,13 +1,12 @@
 //! Keys and values on the device, for decoding many rows with a number of launches that does not depend on how many they are.
 //!
-//! Own keys and values stand in one tensor a layer, a place for each slot. All rows in progress take a token in the same step, so a
-//! step writes one column for all slots, in place; columns are used in turn, and a row sees the newest `length + 1` of them. A row
-//! is never longer than there are columns, so what it needs is never overwritten. Prompts are held once and stacked, padded, for
-//! the rows that refer to them.
+//! Own keys and values stand in one tensor a layer, a place for each slot, whose columns ([`Columns`]) are written in place. Prompts are
+//! held once and stacked, padded, for the rows that refer to them.
 
 use super::padded::bucket;
 use super::{HIDDEN, cast, indices, product};
-use crate::{CachedRow, HeadShape};
+use crate::columns::Columns;
+use crate::{CachedRow, DeviceCache, HeadShape};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use std::collections::HashMap;
@@ -16,16 +15,10 @@ use std::collections::HashMap;
 type Pair<const D: usize> = [Tensor<D>; 2];
 
 #[derive(Debug)]
-pub(crate) struct DeviceCache {
+pub(crate) struct Cache {
     shape: HeadShape,
-    slots: usize,
-    /// Columns.
-    capacity: usize,
+    columns: Columns,
     layers: Vec<Layer>,
-    /// Steps done, this one included.
-    steps: usize,
-    /// The step and length at which each slot was last used.
-    used: Vec<Option<(usize, usize)>>,
     /// Tokens of each prompt.
     prompts: HashMap<usize, usize>,
     step: Option<Step>,
@@ -61,21 +54,80 @@ struct Step {
     hidden: Tensor<4, Bool>,
 }
 
-impl DeviceCache {
+impl Cache {
     pub(crate) fn new(shape: HeadShape, layers: usize, slots: usize, tokens: usize) -> Self {
         Self {
             shape,
-            slots,
-            capacity: tokens,
+            columns: Columns::new(slots, tokens),
             layers: (0..layers).map(|_| Layer::default()).collect(),
-            steps: 0,
-            used: vec![None; slots],
             prompts: HashMap::new(),
             step: None,
         }
     }
 
-    pub(crate) fn insert(&mut self, layer: usize, prompt: usize, packed: Tensor<2>) {
+    /// Writes the step's column, and gives the columns that hold anything.
+    fn own(&mut self, layer: usize, new: &Tensor<2>, step: &Step) -> Pair<4> {
+        let HeadShape { heads: h, kv_heads: k, width: w } = self.shape;
+        let (slots, capacity, column) = (self.columns.slots(), self.columns.capacity(), step.column);
+        let own = self.layers[layer].own.get_or_insert_with(|| {
+            let zeros = || Tensor::zeros([slots, k, capacity, w], (&new.device(), new.dtype()));
+            [zeros(), zeros()]
+        });
+        for (first, tensor) in [h, h + k].into_iter().zip(&mut *own) {
+            let value = new.clone().narrow(1, first * w, k * w).reshape([slots, k, 1, w]);
+            tensor.inplace(|tensor| tensor.slice_assign([0..slots, 0..k, column..column + 1, 0..w], value));
+        }
+        own.clone().map(|tensor| tensor.narrow(2, 0, step.columns))
+    }
+
+    /// Counts a step and arranges its rows.
+    fn start(&mut self, rows: &[CachedRow], device: &Device) -> Step {
+        let (column, columns) = self.columns.advance(rows);
+        let columns = bucket(columns).min(self.columns.capacity());
+        let mut row_of_slot = vec![0u32; self.columns.slots()];
+        let mut by_prompt: Vec<(usize, Vec<usize>)> = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            row_of_slot[row.slot] = at as u32;
+            match by_prompt.iter_mut().find(|(prompt, _)| *prompt == row.prompt) {
+                Some((_, rows)) => rows.push(at),
+                None => by_prompt.push((row.prompt, vec![at])),
+            }
+        }
+        let tokens = |prompt: &usize| *self.prompts.get(prompt).expect("the row's prompt is in the cache");
+        let prompt_tokens = bucket(by_prompt.iter().map(|(prompt, _)| tokens(prompt)).max().expect("a row"));
+        let per_prompt = by_prompt.iter().map(|(_, rows)| rows.len()).max().expect("a row");
+        let mut row_of_place = vec![0u32; by_prompt.len() * per_prompt];
+        let mut place_of_row = vec![0u32; rows.len()];
+        for (b, (_, rows)) in by_prompt.iter().enumerate() {
+            for (m, &row) in rows.iter().enumerate() {
+                row_of_place[b * per_prompt + m] = row as u32;
+                place_of_row[row] = (b * per_prompt + m) as u32;
+            }
+        }
+        let mut hidden = Vec::with_capacity(rows.len() * (prompt_tokens + columns));
+        for row in rows {
+            let known = tokens(&row.prompt);
+            hidden.extend((0..prompt_tokens).map(|j| j >= known));
+            hidden.extend((0..columns).map(|j| self.columns.age(column, j) > row.length));
+        }
+        let hidden = TensorData::new(hidden, [rows.len(), 1, 1, prompt_tokens + columns]);
+        Step {
+            column,
+            columns,
+            prompts: by_prompt.into_iter().map(|(prompt, _)| prompt).collect(),
+            prompt_tokens,
+            per_prompt,
+            row_of_slot: indices(row_of_slot, device),
+            slot_of_row: indices(rows.iter().map(|row| row.slot as u32).collect(), device),
+            row_of_place: indices(row_of_place, device),
+            place_of_row: indices(place_of_row, device),
+            hidden: Tensor::from_data(hidden, device),
+        }
+    }
+}
+
+impl DeviceCache for Cache {
+    fn insert(&mut self, layer: usize, prompt: usize, packed: Tensor<2>) {
         let HeadShape { heads: h, kv_heads: k, width: w } = self.shape;
         let tokens = packed.dims()[0];
         self.prompts.insert(prompt, tokens);
@@ -85,14 +137,14 @@ impl DeviceCache {
         layer.stack = None;
     }
 
-    pub(crate) fn remove(&mut self, prompt: usize) {
+    fn remove(&mut self, prompt: usize) {
         self.prompts.remove(&prompt);
         for layer in &mut self.layers {
             layer.prompts.remove(&prompt);
         }
     }
 
-    pub(crate) fn attend(&mut self, layer: usize, packed: Tensor<2>, rows: &[CachedRow]) -> Tensor<2> {
+    fn attend(&mut self, layer: usize, packed: Tensor<2>, rows: &[CachedRow]) -> Tensor<2> {
         let device = packed.device();
         let step = match self.step.take() {
             Some(step) if layer > 0 => step,
@@ -100,7 +152,7 @@ impl DeviceCache {
         };
         self.step = Some(step.clone());
         let HeadShape { heads: h, kv_heads: k, width: w } = self.shape;
-        let (n, slots, fold, dtype) = (rows.len(), self.slots, h / k, packed.dtype());
+        let (n, slots, fold, dtype) = (rows.len(), self.columns.slots(), h / k, packed.dtype());
         let new = packed.clone().select(0, step.row_of_slot.clone());
         let [keys, values] = self.own(layer, &new, &step);
         let [prompt_keys, prompt_values] = self.layers[layer].stacked(&step);
@@ -134,76 +186,6 @@ impl DeviceCache {
         let before = from_prompt(product(by_prompt(before, p), prompt_values), w);
         let behind = weights.narrow(3, p, c).reshape([n, k * fold * c]);
         before + from_slot(product(by_slot(behind, c), values), w)
-    }
-
-    /// Writes the step's column, and gives the columns that hold anything.
-    fn own(&mut self, layer: usize, new: &Tensor<2>, step: &Step) -> Pair<4> {
-        let HeadShape { heads: h, kv_heads: k, width: w } = self.shape;
-        let (slots, capacity, column) = (self.slots, self.capacity, step.column);
-        let own = self.layers[layer].own.get_or_insert_with(|| {
-            let zeros = || Tensor::zeros([slots, k, capacity, w], (&new.device(), new.dtype()));
-            [zeros(), zeros()]
-        });
-        for (first, tensor) in [h, h + k].into_iter().zip(&mut *own) {
-            let value = new.clone().narrow(1, first * w, k * w).reshape([slots, k, 1, w]);
-            tensor.inplace(|tensor| tensor.slice_assign([0..slots, 0..k, column..column + 1, 0..w], value));
-        }
-        own.clone().map(|tensor| tensor.narrow(2, 0, step.columns))
-    }
-
-    /// Counts a step and arranges its rows.
-    fn start(&mut self, rows: &[CachedRow], device: &Device) -> Step {
-        let (slots, capacity) = (self.slots, self.capacity);
-        let column = self.steps % capacity;
-        self.steps += 1;
-        let columns = if self.steps >= capacity { capacity } else { bucket(self.steps).min(capacity) };
-        let mut row_of_slot = vec![0u32; slots];
-        let mut by_prompt: Vec<(usize, Vec<usize>)> = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            assert!(row.length < capacity, "a row of {} tokens has no room for another", row.length);
-            let before = (row.length > 0).then(|| (self.steps - 1, row.length - 1));
-            assert!(
-                before.is_none() || self.used[row.slot] == before,
-                "every row in progress takes part in every step"
-            );
-            self.used[row.slot] = Some((self.steps, row.length));
-            row_of_slot[row.slot] = at as u32;
-            match by_prompt.iter_mut().find(|(prompt, _)| *prompt == row.prompt) {
-                Some((_, rows)) => rows.push(at),
-                None => by_prompt.push((row.prompt, vec![at])),
-            }
-        }
-        let tokens = |prompt: &usize| *self.prompts.get(prompt).expect("the row's prompt is in the cache");
-        let prompt_tokens = bucket(by_prompt.iter().map(|(prompt, _)| tokens(prompt)).max().expect("a row"));
-        let per_prompt = by_prompt.iter().map(|(_, rows)| rows.len()).max().expect("a row");
-        let mut row_of_place = vec![0u32; by_prompt.len() * per_prompt];
-        let mut place_of_row = vec![0u32; rows.len()];
-        for (b, (_, rows)) in by_prompt.iter().enumerate() {
-            for (m, &row) in rows.iter().enumerate() {
-                row_of_place[b * per_prompt + m] = row as u32;
-                place_of_row[row] = (b * per_prompt + m) as u32;
-            }
-        }
-        let mut hidden = Vec::with_capacity(rows.len() * (prompt_tokens + columns));
-        for row in rows {
-            let known = tokens(&row.prompt);
-            hidden.extend((0..prompt_tokens).map(|j| j >= known));
-            // steps since a column was written, this step's being 0
-            hidden.extend((0..columns).map(|j| (column + capacity - j) % capacity > row.length));
-        }
-        let hidden = TensorData::new(hidden, [rows.len(), 1, 1, prompt_tokens + columns]);
-        Step {
-            column,
-            columns,
-            prompts: by_prompt.into_iter().map(|(prompt, _)| prompt).collect(),
-            prompt_tokens,
-            per_prompt,
-            row_of_slot: indices(row_of_slot, device),
-            slot_of_row: indices(rows.iter().map(|row| row.slot as u32).collect(), device),
-            row_of_place: indices(row_of_place, device),
-            place_of_row: indices(place_of_row, device),
-            hidden: Tensor::from_data(hidden, device),
-        }
     }
 }
 

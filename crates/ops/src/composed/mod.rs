@@ -14,7 +14,9 @@ mod tiles;
 
 pub(crate) use attention::Layout;
 pub use attention::{attention, attention_gradient};
-pub(crate) use cache::DeviceCache;
+pub(crate) use cache::Cache;
+#[cfg(all(feature = "cube", feature = "kernels"))]
+pub(crate) use padded::bucket;
 pub use product::product;
 pub use tiles::MOST_SCORES;
 pub(crate) use tiles::Tile;
@@ -25,7 +27,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use std::sync::Arc;
 
 /// Cosines and sines on a device, each `[tokens, 1, half]`.
-pub(crate) type Angles = (Tensor<3>, Tensor<3>);
+pub(crate) type Angles = [Tensor<3>; 2];
 
 /// Instead of minus infinity, which shading languages need not support.
 const HIDDEN: f32 = -1e30;
@@ -121,14 +123,19 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     cast(x * area.mul_scalar(0.5), dtype)
 }
 
+/// The table on a device.
+pub(crate) fn angles(table: &RotaryTable, device: &Device) -> Angles {
+    table.uploaded.get(device, |device| {
+        [&table.cos, &table.sin]
+            .map(|values| Tensor::from_data(TensorData::new(values.clone(), [table.len(), 1, table.half]), device))
+    })
+}
+
 /// See [`crate::rotate`].
 pub fn rotate(packed: Tensor<2>, table: &Arc<RotaryTable>, heads: usize) -> Tensor<2> {
     let ([n, width], half) = (packed.dims(), table.half);
     let dtype = packed.dtype();
-    let (cos, sin) = table.uploaded.get(&packed.device(), |device| {
-        let angles = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [n, 1, half]), device);
-        (angles(&table.cos), angles(&table.sin))
-    });
+    let [cos, sin] = angles(table, &packed.device());
     let turned = cast(packed.clone().narrow(1, 0, heads * 2 * half), DType::F32).reshape([n, heads, 2 * half]);
     let (a, b) = (turned.clone().narrow(2, 0, half), turned.narrow(2, half, half));
     let first = a.clone() * cos.clone() - b.clone() * sin.clone();
