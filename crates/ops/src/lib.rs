@@ -164,6 +164,10 @@ pub fn rms_norm(x: Tensor<2>, gamma: Tensor<2>, epsilon: f32) -> Tensor<2> {
 /// `gate_up` `[n, 2 f]`, the gate first; result `[n, f]`.
 pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     if !fused(&gate_up) {
+        #[cfg(all(feature = "cube", feature = "kernels"))]
+        if cube::serves(&gate_up.device()) {
+            return broken::spoiled("swiglu", cube::swiglu(gate_up));
+        }
         return broken::spoiled("swiglu", composed::swiglu(gate_up));
     }
     cpu::apply1(gate_up, cpu::SwiGlu)

@@ -8,7 +8,7 @@
 
 use super::padded::bucket;
 use super::tiles::{Tile, attend, gradient, pulled, tiles};
-use super::{HIDDEN, cast, indices, product, rows_of};
+use super::{HIDDEN, Places, cast, indices, product};
 use crate::{AttentionPlan, HeadShape, Span};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
@@ -21,7 +21,7 @@ pub(crate) struct Layout {
     plain: Vec<Plain>,
     prefixed: Vec<Prefixed>,
     /// Where each packed row stands among the batches' rows.
-    place: Tensor<1, Int>,
+    place: Places,
 }
 
 /// Spans without prefix.
@@ -30,7 +30,7 @@ struct Plain {
     spans: usize,
     tokens: usize,
     /// `[S T]`
-    own: Tensor<1, Int>,
+    own: Places,
     /// `[S, 1, T, 1]`: keys that each query sees.
     visible: Tensor<4, Int>,
 }
@@ -43,9 +43,9 @@ struct Prefixed {
     tokens: usize,
     prefix_tokens: usize,
     /// `[G R T]`
-    own: Tensor<1, Int>,
+    own: Places,
     /// `[G P]`
-    prefix: Tensor<1, Int>,
+    prefix: Places,
     /// `[G, 1, 1, 1, 1]`: tokens of each prefix.
     prefix_visible: Tensor<5, Int>,
     /// `[G, 1, R, T, 1]`: keys of its own that each query sees.
@@ -84,7 +84,7 @@ pub(super) fn whole(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadSha
     let layout = plan.uploaded.get(&packed.device(), |device| Layout::new(plan, device));
     let mut parts: Vec<Tensor<2>> = layout.plain.iter().map(|batch| batch.attend(&packed, shape)).collect();
     parts.extend(layout.prefixed.iter().map(|batch| batch.attend(&packed, shape)));
-    rows_of(Tensor::cat(parts, 0), layout.place)
+    layout.place.of(Tensor::cat(parts, 0))
 }
 
 /// For scores: rounded to 8 bits, a score of 8 would be off by 0.03, and its weight by as much of itself.
@@ -92,10 +92,10 @@ fn wide(x: Tensor<4>) -> Tensor<4> {
     cast(x, DType::F32)
 }
 
-/// Row numbers of a span, padded; padding repeats the first row, which exists in every batch.
-fn padded(rows: std::ops::Range<usize>, tokens: usize) -> impl Iterator<Item = u32> {
+/// Row numbers of a span, padded.
+fn padded(rows: std::ops::Range<usize>, tokens: usize) -> impl Iterator<Item = Option<u32>> {
     let (first, length) = (rows.start, rows.len());
-    (0..tokens).map(move |t| if t < length { (first + t) as u32 } else { 0 })
+    (0..tokens).map(move |t| (t < length).then(|| (first + t) as u32))
 }
 
 /// How many keys of its own span each query sees, padded; padding sees one, so that no softmax is empty.
@@ -126,17 +126,17 @@ impl Layout {
                 prefixed.entry(key).or_default().push(behind);
             }
         }
-        let mut place = vec![0u32; plan.tokens];
+        let mut place = vec![None; plan.tokens];
         let mut before = 0;
         let mut put = |span: &Span, at: usize| {
             for (t, row) in span.rows.clone().enumerate() {
-                place[row] = (at + t) as u32;
+                place[row] = Some((at + t) as u32);
             }
         };
         let plain = plain.into_iter().map(|(tokens, spans)| {
             spans.iter().enumerate().for_each(|(s, span)| put(span, before + s * tokens));
             before += spans.len() * tokens;
-            Plain::new(&spans, tokens, plan.causal, device)
+            Plain::new(&spans, tokens, plan, device)
         });
         let plain = plain.collect();
         let prefixed = prefixed.into_iter().map(|((prefix, tokens), groups)| {
@@ -145,25 +145,25 @@ impl Layout {
                 group.iter().enumerate().for_each(|(r, span)| put(span, before + (g * responses + r) * tokens));
             }
             before += groups.len() * responses * tokens;
-            Prefixed::new(&groups, responses, tokens, prefix, plan.causal, device)
+            Prefixed::new(&groups, [responses, tokens, prefix], plan, device)
         });
         let prefixed = prefixed.collect();
-        Self { plain, prefixed, place: indices(place, device) }
+        Self { plain, prefixed, place: Places::new(&place, before, device) }
     }
 }
 
 impl Plain {
-    fn new(spans: &[&Span], tokens: usize, causal: bool, device: &Device) -> Self {
-        let own = spans.iter().flat_map(|span| padded(span.rows.clone(), tokens)).collect();
-        let seen = spans.iter().flat_map(|span| visible(span.rows.len(), tokens, causal)).collect();
+    fn new(spans: &[&Span], tokens: usize, plan: &AttentionPlan, device: &Device) -> Self {
+        let own: Vec<_> = spans.iter().flat_map(|span| padded(span.rows.clone(), tokens)).collect();
+        let seen = spans.iter().flat_map(|span| visible(span.rows.len(), tokens, plan.causal)).collect();
         let visible = indices(seen, device).reshape([spans.len(), 1, tokens, 1]);
-        Self { spans: spans.len(), tokens, own: indices(own, device), visible }
+        Self { spans: spans.len(), tokens, own: Places::new(&own, plan.tokens, device), visible }
     }
 
     fn attend(&self, packed: &Tensor<2>, shape: HeadShape) -> Tensor<2> {
         let HeadShape { heads: h, kv_heads: k, width: w } = shape;
         let (s, t) = (self.spans, self.tokens);
-        let rows = rows_of(packed.clone(), self.own.clone());
+        let rows = self.own.of(packed.clone());
         let part = |first: usize, count: usize| -> Tensor<4> {
             let part = rows.clone().narrow(1, first * w, count * w);
             part.reshape([s, t, count, w]).permute([0, 2, 1, 3])
@@ -181,10 +181,8 @@ impl Plain {
 impl Prefixed {
     fn new(
         groups: &[Vec<&Span>],
-        responses: usize,
-        tokens: usize,
-        prefix_tokens: usize,
-        causal: bool,
+        [responses, tokens, prefix_tokens]: [usize; 3],
+        plan: &AttentionPlan,
         device: &Device,
     ) -> Self {
         let (mut own, mut prefix, mut lengths, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -195,7 +193,7 @@ impl Prefixed {
             for response in 0..responses {
                 let rows = group.get(response).map_or(0..0, |span| span.rows.clone());
                 own.extend(padded(rows.clone(), tokens));
-                seen.extend(visible(rows.len(), tokens, causal));
+                seen.extend(visible(rows.len(), tokens, plan.causal));
             }
         }
         let count = groups.len();
@@ -204,8 +202,8 @@ impl Prefixed {
             responses,
             tokens,
             prefix_tokens,
-            own: indices(own, device),
-            prefix: indices(prefix, device),
+            own: Places::new(&own, plan.tokens, device),
+            prefix: Places::new(&prefix, plan.tokens, device),
             prefix_visible: indices(lengths, device).reshape([count, 1, 1, 1, 1]),
             visible: indices(seen, device).reshape([count, 1, responses, tokens, 1]),
         }
@@ -216,9 +214,9 @@ impl Prefixed {
         let (g, r, t, p) = (self.groups, self.responses, self.tokens, self.prefix_tokens);
         let fold = h / k;
         let dtype = packed.dtype();
-        let own = rows_of(packed.clone(), self.own.clone());
+        let own = self.own.of(packed.clone());
         let keys_and_values = packed.clone().narrow(1, h * w, 2 * k * w);
-        let shared = rows_of(keys_and_values, self.prefix.clone());
+        let shared = self.prefix.of(keys_and_values);
         // [G, k, P, w]
         let shared_part = |first: usize| -> Tensor<4> {
             shared.clone().narrow(1, first * w, k * w).reshape([g, p, k, w]).permute([0, 2, 1, 3])

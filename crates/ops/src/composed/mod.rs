@@ -47,10 +47,60 @@ pub fn row_major(x: Tensor<2>) -> Tensor<2> {
     if shape.contains(&1) { x.reshape([shape[0] * shape[1]]).reshape(shape) } else { x }
 }
 
-/// Rows of a matrix by index. Unlike with `select`, the gradient's sums run in parallel where the device adds atomically.
+/// Rows of a matrix by index. Unlike with `select`, the gradient's sums run in parallel where the device adds atomically, which it does
+/// in float32.
 fn rows_of(x: Tensor<2>, index: Tensor<1, Int>) -> Tensor<2> {
-    let ([n], [_, columns]) = (index.dims(), x.dims());
-    x.gather(0, index.reshape([n, 1]).expand([n, columns]))
+    let ([n], [_, columns], dtype) = (index.dims(), x.dims(), x.dtype());
+    let x = if x.is_tracked() { cast(x, DType::F32) } else { x };
+    cast(x.gather(0, index.reshape([n, 1]).expand([n, columns])), dtype)
+}
+
+/// Which rows of a matrix stand where in another, each at most once.
+#[derive(Clone, Debug)]
+struct Places {
+    index: Tensor<1, Int>,
+    /// Where each row goes, -1 for nowhere: for the kernel, for which the index is -1 where no row stands.
+    back: Option<Tensor<1, Int>>,
+}
+
+impl Places {
+    /// `index`: of `rows` rows; where there is none, padding stands.
+    fn new(index: &[Option<u32>], rows: usize, device: &Device) -> Self {
+        let on_device = |values: Vec<i32>| {
+            let length = values.len();
+            Tensor::from_data(TensorData::new(values, [length]), &device.clone().without_autodiff())
+        };
+        let padding = if has_kernels(device) { -1 } else { 0 };
+        let values = index.iter().map(|row| row.map_or(padding, |row| row as i32)).collect();
+        let back = has_kernels(device).then(|| {
+            let mut back = vec![-1; rows];
+            for (place, row) in index.iter().enumerate().filter_map(|(place, row)| row.map(|row| (place, row))) {
+                assert_eq!(back[row as usize], -1, "row {row} stands in one place");
+                back[row as usize] = place as i32;
+            }
+            on_device(back)
+        });
+        Self { index: on_device(values), back }
+    }
+
+    /// The other matrix.
+    fn of(&self, rows: Tensor<2>) -> Tensor<2> {
+        match &self.back {
+            #[cfg(all(feature = "cube", feature = "kernels"))]
+            Some(back) => crate::cube::take(rows, self.index.clone(), back.clone()),
+            _ => rows_of(rows, self.index.clone()),
+        }
+    }
+}
+
+fn has_kernels(device: &Device) -> bool {
+    #[cfg(all(feature = "cube", feature = "kernels"))]
+    return crate::cube::serves(device);
+    #[cfg(not(all(feature = "cube", feature = "kernels")))]
+    {
+        let _ = device;
+        false
+    }
 }
 
 fn indices(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {

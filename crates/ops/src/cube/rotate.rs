@@ -1,6 +1,6 @@
 //! Rotary position embedding in place, and its gradient, which is the rotation back.
 
-use super::{address, element, kernels};
+use super::{across, address, element, kernels};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
@@ -43,7 +43,7 @@ impl RotateOps for CubeBackend {
         let packed = if packed.can_mut() { packed } else { into_contiguous(packed.copy()) };
         let (cos, sin) = (into_contiguous(cos), into_contiguous(sin));
         let Turn { rows, width, heads, half, sign } = turn;
-        let lanes = if half.is_multiple_of(4) && width.is_multiple_of(4) { 4 } else { 1 };
+        let lanes = if width.is_multiple_of(kernels::LANES) { across(half) } else { 1 };
         let count = rows * heads * half / lanes;
         let client = packed.client.clone();
         let cube = CubeDim::new(&client, count);

@@ -30,18 +30,19 @@ unsafe fn launch(
     let start = Instant::now();
     let ran = catch_unwind(AssertUnwindSafe(|| kernel.launch(&launch)));
     let seconds = start.elapsed().as_secs_f64();
-    let status = match ran {
-        Ok(Ok(())) => SUCCESS,
+    let (mut traffic, mut status) = (0, SUCCESS);
+    match ran {
+        Ok(Ok(bytes)) => traffic = bytes,
         Ok(Err(failure)) => {
             report(&failure);
-            LAUNCH_FAILED
+            status = LAUNCH_FAILED;
         }
         Err(_) => {
             report(&format_args!("kernel {} failed", kernel.name()));
-            LAUNCH_FAILED
+            status = LAUNCH_FAILED;
         }
-    };
-    trace.add(&settings, kernel, &launch, &values, seconds);
+    }
+    trace.add(&settings, kernel, &launch, &values, [seconds, traffic as f64]);
     status
 }
 

@@ -24,21 +24,21 @@ pub(super) struct Trace {
 pub(super) static TRACE: Mutex<Trace> = Mutex::new(Trace { launches: 0, seconds: 0.0, file: None });
 
 impl Trace {
-    /// Adds a launch that is done, which took so many seconds; `values` are its arguments.
+    /// Adds a launch that is done, which took so many seconds and moved so many bytes; `values` are its arguments.
     pub(super) fn add(
         &mut self,
         settings: &Settings,
         kernel: &Kernel,
         launch: &Launch<'_>,
         values: &[&[u8]],
-        seconds: f64,
+        [seconds, bytes]: [f64; 2],
     ) {
         let Some(path) = &settings.trace else { return };
         self.launches += 1;
         self.seconds += seconds;
         let Launch { grid, block, .. } = launch;
         let (number, total) = (self.launches, self.seconds);
-        let mut line = format!("{number} {} {grid:?} {block:?} {seconds:.6} s of {total:.3} s", kernel.name());
+        let mut line = format!("{number} {} {grid:?} {block:?} {seconds:.6} s of {total:.3} s, {bytes} bytes", kernel.name());
         for value in values {
             add_memory(&mut line, value);
         }

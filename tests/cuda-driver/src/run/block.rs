@@ -38,6 +38,11 @@ impl<'k> Block<'k> {
         Self { kernel, launch, warps: warps.collect(), shared, shared_bytes }
     }
 
+    /// Bytes of global memory that the blocks so far loaded and stored, but for atomic operations and fragments of matrices.
+    pub(super) fn traffic(&self) -> u64 {
+        self.warps.iter().map(|warp| warp.traffic).sum()
+    }
+
     /// Runs the block of this number, which counts x first.
     pub(super) fn run(&mut self, number: usize) -> Result<(), Failure> {
         let block = position(number, self.launch.grid);

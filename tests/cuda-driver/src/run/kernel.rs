@@ -7,7 +7,7 @@ use crate::flow::meetings;
 use crate::memory::Regions;
 use crate::parse::{Listing, listings};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A module of PTX, ready to run.
@@ -96,7 +96,8 @@ impl Kernel {
         bytes
     }
 
-    /// Runs all blocks, and returns when they are done.
+    /// Runs all blocks, and returns when they are done: how many bytes of global memory their lanes loaded and stored, but for atomic
+    /// operations and fragments of matrices.
     ///
     /// # Safety
     /// Addresses among the arguments have to be those of memory that the kernel may access, as the kernel does; with
@@ -104,11 +105,12 @@ impl Kernel {
     ///
     /// # Errors
     /// The first failure; other blocks may have run or not.
-    pub unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
+    pub unsafe fn launch(&self, launch: &Launch<'_>) -> Result<u64, Failure> {
         self.check(launch)?;
         let total = launch.grid.iter().map(|&size| size as usize).product::<usize>();
         let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let failure = Mutex::new(None);
+        let traffic = AtomicU64::new(0);
         let work = || {
             let mut block = Block::new(self, launch);
             loop {
@@ -121,6 +123,7 @@ impl Kernel {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
+            traffic.fetch_add(block.traffic(), Ordering::Relaxed);
         };
         if launch.threads <= 1 || total == 1 {
             work();
@@ -128,7 +131,7 @@ impl Kernel {
             std::thread::scope(|scope| (0..launch.threads.min(total)).for_each(|_| drop(scope.spawn(work))));
         }
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
+            None => Ok(traffic.into_inner()),
             Some(failure) => Err(failure),
         }
     }

@@ -74,6 +74,22 @@ impl Warp {
         }
     }
 
+    /// Counts what these lanes load or store at their addresses, where that is global memory.
+    #[inline]
+    fn count(&mut self, at: &Address, bytes: usize, mask: u32, spaces: &Spaces<'_>) {
+        if at.space != Space::Global {
+            return;
+        }
+        // generic addresses lead to all spaces; a warp's to one
+        let pointer = self.pointer(at, mask.trailing_zeros() as usize % LANES, spaces) as usize;
+        let shared = spaces.shared as usize;
+        if !(shared..shared + spaces.shared_bytes).contains(&pointer)
+            && !self.local.as_ptr_range().contains(&(pointer as *const u8))
+        {
+            self.traffic += bytes as u64 * u64::from(mask.count_ones());
+        }
+    }
+
     /// Where accesses are checked: demands that all lanes may access `bytes` at their address, a multiple of `alignment`.
     #[inline]
     pub(super) fn check(
@@ -136,6 +152,7 @@ impl Warp {
         spaces: &Spaces<'_>,
     ) -> Outcome {
         self.check(at, size * to.len(), size * to.len(), mask, spaces)?;
+        self.count(at, size * to.len(), mask, spaces);
         lanes!(mask, lane, {
             let from = self.pointer(at, lane, spaces);
             for (number, slot) in to.iter().enumerate() {
@@ -162,6 +179,7 @@ impl Warp {
         spaces: &Spaces<'_>,
     ) -> Outcome {
         self.check(at, size * from.len(), size * from.len(), mask, spaces)?;
+        self.count(at, size * from.len(), mask, spaces);
         lanes!(mask, lane, {
             let to = self.pointer(at, lane, spaces);
             for (number, slot) in from.iter().enumerate() {
@@ -175,6 +193,7 @@ impl Warp {
     pub(super) fn copy(&mut self, copy: &Copy, mask: u32, spaces: &Spaces<'_>) -> Outcome {
         let Copy { to, from, size, source } = copy;
         self.check(to, *size, *size, mask, spaces)?;
+        self.count(from, *size, mask, spaces);
         lanes!(mask, lane, {
             let (target, origin) = (self.pointer(to, lane, spaces), self.pointer(from, lane, spaces));
             let bytes = source.map_or(*size, |slot| self.get(slot, lane) as u32 as usize).min(*size);

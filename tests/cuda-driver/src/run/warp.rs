@@ -41,6 +41,8 @@ pub(super) struct Warp {
     /// `[32, bytes]`
     pub(super) local: Vec<u8>,
     pub(super) number: usize,
+    /// Bytes that lanes loaded from global memory, and stored there.
+    pub(super) traffic: u64,
 }
 
 /// Where a register's lanes begin.
@@ -53,7 +55,7 @@ impl Warp {
     /// A warp by its number in the block, with `local` bytes of local memory a lane.
     pub(super) fn new(number: usize, slots: usize, local: usize) -> Self {
         let (registers, local) = (vec![0; slots * LANES], vec![0; local * LANES]);
-        Self { registers, paths: Vec::new(), live: 0, state: State::Ready, local, number }
+        Self { registers, paths: Vec::new(), live: 0, state: State::Ready, local, number, traffic: 0 }
     }
 
     /// Goes to the first instruction with these lanes.
