@@ -18,38 +18,38 @@ use std::sync::Arc;
 /// A plan as padded batches on a device.
 #[derive(Clone)]
 pub(crate) struct Layout {
-    plain: Vec<Plain>,
-    prefixed: Vec<Prefixed>,
+    pub(crate) plain: Vec<Plain>,
+    pub(crate) prefixed: Vec<Prefixed>,
     /// Where each packed row stands among the batches' rows.
-    place: Places,
+    pub(crate) place: Places,
 }
 
 /// Spans without prefix.
 #[derive(Clone)]
-struct Plain {
-    spans: usize,
-    tokens: usize,
+pub(crate) struct Plain {
+    pub(crate) spans: usize,
+    pub(crate) tokens: usize,
     /// `[S T]`
-    own: Places,
+    pub(crate) own: Places,
     /// `[S, 1, T, 1]`: keys that each query sees.
-    visible: Tensor<4, Int>,
+    pub(crate) visible: Tensor<4, Int>,
 }
 
 /// Groups of responses behind a prefix.
 #[derive(Clone)]
-struct Prefixed {
-    groups: usize,
-    responses: usize,
-    tokens: usize,
-    prefix_tokens: usize,
+pub(crate) struct Prefixed {
+    pub(crate) groups: usize,
+    pub(crate) responses: usize,
+    pub(crate) tokens: usize,
+    pub(crate) prefix_tokens: usize,
     /// `[G R T]`
-    own: Places,
+    pub(crate) own: Places,
     /// `[G P]`
-    prefix: Places,
+    pub(crate) prefix: Places,
     /// `[G, 1, 1, 1, 1]`: tokens of each prefix.
-    prefix_visible: Tensor<5, Int>,
+    pub(crate) prefix_visible: Tensor<5, Int>,
     /// `[G, 1, R, T, 1]`: keys of its own that each query sees.
-    visible: Tensor<5, Int>,
+    pub(crate) visible: Tensor<5, Int>,
 }
 
 /// See [`crate::attention`]. Without a graph, scores exist for a part of the queries at a time.
@@ -70,9 +70,26 @@ pub fn attention_gradient(
 ) -> Tensor<2> {
     let tiles = cut(plan, &packed, shape);
     match tiles.is_empty() {
-        true => pulled(packed, upstream, |packed| whole(packed, plan, shape)),
+        true => whole_gradient(packed, upstream, plan, shape),
         false => gradient(&packed, &upstream, &tiles, shape),
     }
+}
+
+/// The gradient of [`whole`], in float32.
+pub(super) fn whole_gradient(
+    packed: Tensor<2>,
+    upstream: Tensor<2>,
+    plan: &Arc<AttentionPlan>,
+    shape: HeadShape,
+) -> Tensor<2> {
+    #[cfg(all(feature = "cube", feature = "kernels"))]
+    {
+        let layout = plan.uploaded.get(&packed.device(), |device| Layout::new(plan, device));
+        if layout.place.has_kernel() {
+            return crate::cube::gradient(&packed, &upstream, &layout, shape);
+        }
+    }
+    pulled(packed, upstream, |packed| whole(packed, plan, shape))
 }
 
 fn cut(plan: &Arc<AttentionPlan>, packed: &Tensor<2>, shape: HeadShape) -> Arc<Vec<Tile>> {
@@ -82,6 +99,15 @@ fn cut(plan: &Arc<AttentionPlan>, packed: &Tensor<2>, shape: HeadShape) -> Arc<V
 /// All queries at once.
 pub(super) fn whole(packed: Tensor<2>, plan: &Arc<AttentionPlan>, shape: HeadShape) -> Tensor<2> {
     let layout = plan.uploaded.get(&packed.device(), |device| Layout::new(plan, device));
+    #[cfg(all(feature = "cube", feature = "kernels"))]
+    if layout.place.has_kernel() && !packed.is_tracked() {
+        let device = packed.device();
+        return match device == device.clone().without_autodiff() {
+            true => crate::cube::attend(&packed, &layout, shape),
+            // beside others that have a graph
+            false => Tensor::from_inner(crate::cube::attend(&packed.inner(), &layout, shape)),
+        };
+    }
     let mut parts: Vec<Tensor<2>> = layout.plain.iter().map(|batch| batch.attend(&packed, shape)).collect();
     parts.extend(layout.prefixed.iter().map(|batch| batch.attend(&packed, shape)));
     layout.place.of(Tensor::cat(parts, 0))

@@ -13,6 +13,8 @@ mod product;
 mod tiles;
 
 pub(crate) use attention::Layout;
+#[cfg(all(feature = "cube", feature = "kernels"))]
+pub(crate) use attention::{Plain, Prefixed};
 pub use attention::{attention, attention_gradient};
 pub(crate) use cache::Cache;
 #[cfg(all(feature = "cube", feature = "kernels"))]
@@ -57,7 +59,7 @@ fn rows_of(x: Tensor<2>, index: Tensor<1, Int>) -> Tensor<2> {
 
 /// Which rows of a matrix stand where in another, each at most once.
 #[derive(Clone, Debug)]
-struct Places {
+pub(crate) struct Places {
     index: Tensor<1, Int>,
     /// Where each row goes, -1 for nowhere: for the kernel, for which the index is -1 where no row stands.
     back: Option<Tensor<1, Int>>,
@@ -83,8 +85,21 @@ impl Places {
         Self { index: on_device(values), back }
     }
 
+    /// Whether the other matrix, and what goes back, are made by the kernel.
+    #[cfg(all(feature = "cube", feature = "kernels"))]
+    fn has_kernel(&self) -> bool {
+        self.back.is_some()
+    }
+
+    /// The first matrix's rows from the other's, by the kernel; zeros where a row stands nowhere.
+    #[cfg(all(feature = "cube", feature = "kernels"))]
+    pub(crate) fn back(&self, rows: Tensor<2>) -> Tensor<2> {
+        let back = self.back.clone().expect("the kernel's index");
+        crate::cube::take(rows, back, self.index.clone())
+    }
+
     /// The other matrix.
-    fn of(&self, rows: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn of(&self, rows: Tensor<2>) -> Tensor<2> {
         match &self.back {
             #[cfg(all(feature = "cube", feature = "kernels"))]
             Some(back) => crate::cube::take(rows, self.index.clone(), back.clone()),

@@ -107,6 +107,19 @@ impl Tile {
     fn attend(&self, taken: Tensor<2>, shape: HeadShape) -> Tensor<2> {
         super::attention::whole(taken, &self.plan, shape).narrow(0, self.results.start, self.results.len())
     }
+
+    /// The gradient with respect to what was taken, in float32, from that of the results.
+    fn gradient(&self, taken: Tensor<2>, upstream: Tensor<2>, shape: HeadShape) -> Tensor<2> {
+        let ([before, after], columns) =
+            ([self.results.start, self.plan.tokens - self.results.end], upstream.dims()[1]);
+        let zeros = |rows: usize| {
+            let options = (&upstream.device(), upstream.dtype());
+            (rows > 0).then(|| Tensor::zeros([rows, columns], options))
+        };
+        let parts = [zeros(before), Some(upstream.clone()), zeros(after)];
+        let upstream = Tensor::cat(parts.into_iter().flatten().collect(), 0);
+        super::attention::whole_gradient(taken, upstream, &self.plan, shape)
+    }
 }
 
 /// The tiles of a plan, in the order of their results' rows; none where the whole is small enough.
@@ -171,7 +184,7 @@ pub(super) fn gradient(packed: &Tensor<2>, upstream: &Tensor<2>, tiles: &[Tile],
     for tile in tiles {
         let targets = tile.targets();
         let upstream = upstream.clone().narrow(0, targets.start, targets.len());
-        let own = pulled(tile.take(packed), upstream, |taken| tile.attend(taken, shape));
+        let own = tile.gradient(tile.take(packed), upstream, shape);
         let mut from = 0;
         for rows in &tile.rows {
             let place = [rows.clone(), 0..width];

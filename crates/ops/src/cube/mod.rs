@@ -2,15 +2,19 @@
 //!
 //! What they save in decoding is launches, of which one takes longer than a layer's share of reading the weights: composed, a layer's
 //! attention took some thirty and its rotation nine, and keys were copied in float32 for each step. In training they save passes over
-//! memory: the gradient of a part of a row is composed of zeros, a copy and a sum, each as large as the whole.
+//! memory: the gradient of a part of a row is composed of zeros, a copy and a sum, each as large as the whole, and an attention's scores were
+//! masked, put together, normalized and taken apart again.
 
+mod attention;
 mod cache;
 mod decode;
 mod gate;
 mod kernels;
 mod rotate;
+mod softmax;
 mod take;
 
+pub(crate) use attention::{attend, gradient};
 pub(crate) use cache::Cache;
 pub(crate) use decode::Sizes;
 pub(crate) use gate::swiglu;
