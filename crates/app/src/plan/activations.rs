@@ -1,6 +1,6 @@
-//! Bytes of what a micro-batch holds: by the fused kernels of the CPU, or by compositions of operations on an accelerator.
+//! Bytes of what a micro-batch holds: by the fused kernels of the CPU, or by kernels and compositions of operations on an accelerator.
 //!
-//! Counted from what each operation keeps for its backward pass (`ops/src/cpu`, `ops/src/composed`). Legend: d hidden width, q width of
+//! Counted from what each operation keeps for its backward pass (`ops/src/cpu`, `ops/src/cube`, `ops/src/composed`). Legend: d hidden width, q width of
 //! all queries, k of all keys, f of the multi-layer perceptron.
 
 use crate::cost::GroupSize;
@@ -52,8 +52,8 @@ impl Stack {
             // input and normalized input, packed projection, attended, logarithms of denominators
             return F32 * (2 * d + q + 2 * k + q + heads);
         }
-        // input, normalized, the same rounded; halves that were rotated; queries and keys in float32; values, attended
-        F32 * (2 * d + (q + k) + (q + k)) + how.width * (d + k + q)
+        // input, normalized, the same rounded; queries and keys in float32; values, attended
+        F32 * (2 * d + (q + k)) + how.width * (d + k + q)
     }
 
     /// Bytes that the second part of a block keeps for each row.
@@ -62,8 +62,8 @@ impl Stack {
         if how.fused {
             return F32 * (2 * d + 3 * f);
         }
-        // input, normalized, rounded; gate and up, sigmoid and silu in float32; the product rounded
-        F32 * (2 * d + 4 * f) + how.width * (d + f)
+        // input, normalized, rounded; gate and up, and their product
+        F32 * (2 * d) + how.width * (d + 3 * f)
     }
 
     /// Bytes of attention's scores that are kept for each pair of query and key.
