@@ -4,8 +4,8 @@ use super::{EXACT, PRODUCTS, Probe};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use percept_ops::{
     AdamW, AttentionPlan, CachedRow, HeadShape, KeyValueCache, KlEstimator, RotaryTable, Row, RowKeys, adamw,
-    attention, dropout, gather, gelu, kl, linear, masked_sum, next_key, pad_rows, rms_norm, rotate, swiglu,
-    token_log_probs,
+    attention, attention_gradient, dropout, gather, gelu, kl, linear, masked_sum, next_key, pad_rows, rms_norm, rotate,
+    swiglu, token_log_probs,
 };
 use percept_random::{Key, Purpose};
 use std::sync::Arc;
@@ -77,6 +77,16 @@ pub(super) fn probes() -> Vec<Probe> {
         attends("attention, causal", AttentionPlan::separate(&[1, 17, 40], true), shape),
         attends("attention, windows", AttentionPlan::separate(&[4, 16, 12], false), shape),
         attends("attention, shared prefix", groups(), shape),
+        Probe::new("attention, its gradient without a graph", PRODUCTS, move |device| {
+            [groups(), AttentionPlan::separate(&[4, 16, 12], false)]
+                .map(Arc::new)
+                .map(|plan| {
+                    let packed = numbers([plan.tokens, shape.packed()], 1, 1.0, device);
+                    let upstream = numbers([plan.tokens, shape.heads * shape.width], 2, 1.0, device);
+                    host(attention_gradient(packed, upstream, &plan, shape))
+                })
+                .concat()
+        }),
         Probe::new("cached attention", PRODUCTS, move |device| decoded(device, shape)),
         Probe::new("cached attention, refilled", PRODUCTS, refilled),
         Probe::new("log-probabilities and entropies", PRODUCTS, |device| {
