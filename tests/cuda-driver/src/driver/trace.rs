@@ -38,7 +38,8 @@ impl Trace {
         self.seconds += seconds;
         let Launch { grid, block, .. } = launch;
         let (number, total) = (self.launches, self.seconds);
-        let mut line = format!("{number} {} {grid:?} {block:?} {seconds:.6} s of {total:.3} s, {bytes} bytes", kernel.name());
+        let mut line =
+            format!("{number} {} {grid:?} {block:?} {seconds:.6} s of {total:.3} s, {bytes} bytes", kernel.name());
         for value in values {
             add_memory(&mut line, value);
         }
