@@ -59,7 +59,7 @@ fn score<E: Float, N: Size>(
         let key = Vector::<f32, N>::cast_from(keys[first + d * stride]);
         #[unroll]
         for f in 0..fold {
-            sums[f] += key * Vector::new(queries[d * fold + f]);
+            sums[f] = fma(key, Vector::new(queries[d * fold + f]), sums[f]);
         }
     }
 }
@@ -84,7 +84,7 @@ fn add_up<E: Float, N: Size>(
         let value = Vector::<f32, N>::cast_from(values[first + token * groups]);
         #[unroll]
         for f in 0..fold {
-            sums[f] += value * Vector::new(weights[f * tile + token]);
+            sums[f] = fma(value, Vector::new(weights[f * tile + token]), sums[f]);
         }
         token += step;
     }
