@@ -158,7 +158,8 @@ fn advice(found: &Found) -> String {
     format!(
         "do not train on this device as it is. Try, in this order: CUBECL_AUTOTUNE_CACHE=0 (a stale choice of kernels); \
          a build without fusion (`cargo build --release --no-default-features --features autotune,kernels,{name}`); one without autotune \
-         (`--features fusion,kernels,{name}`); one without Percept's kernels (`--features fusion,autotune,{name}`); a newer driver; another backend (`percept devices`). \
+         (`--no-default-features --features fusion,kernels,{name}`); one without Percept's kernels \
+         (`--no-default-features --features fusion,autotune,{name}`); a newer driver; another backend (`percept devices`). \
          The first that passes names the culprit: please report it"
     )
 }

@@ -4,7 +4,8 @@
 //! each other. A layer's own keys and values are one tensor of one dimension, and so are those of the prompts that are in progress.
 
 use super::decode::{Sizes, Step, attend, write};
-use super::kernels::{LANES, OF_ROW};
+use super::kernels::LANES;
+use super::kernels::decode::OF_ROW;
 use crate::columns::Columns;
 use crate::composed::bucket;
 use crate::{CachedRow, DeviceCache};

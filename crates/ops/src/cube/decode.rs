@@ -67,7 +67,7 @@ pub(crate) struct Step {
     pub(super) prompt_tokens: usize,
 }
 
-/// The operations as burn dispatches them. Shapes: [`kernels::write`] and [`kernels::attend`]; caches have one dimension.
+/// The operations as burn dispatches them. Shapes: [`kernels::decode::write`] and [`kernels::decode::attend`]; caches have one dimension.
 #[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait DecodeOps: Backend {
     #[fusion(dtype = own, shape = own)]
@@ -99,7 +99,7 @@ impl DecodeOps for CubeBackend {
         let address = address(&[&own, &packed]);
         // SAFETY: a number for each unit below `count`; rows name slots below `slots`, and the column is below `capacity`
         unsafe {
-            kernels::write::launch_unchecked(
+            kernels::decode::write::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, count, cube),
                 cube,
@@ -140,7 +140,7 @@ impl DecodeOps for CubeBackend {
         let address = address(&[&packed, &own, &prompts, &parts]);
         // SAFETY: rows name slots and prompts that there are, and prompts' tokens are at most `prompt_tokens`
         unsafe {
-            kernels::attend::launch_unchecked(
+            kernels::decode::attend::launch_unchecked(
                 &client,
                 CubeCount::Static(tiles as u32, pairs as u32, step.rows as u32),
                 CubeDim::new_1d(units as u32),
@@ -167,7 +167,7 @@ impl DecodeOps for CubeBackend {
         let cube = CubeDim::new(&client, count);
         // SAFETY: a number for each unit below `count`
         unsafe {
-            kernels::combine::launch_unchecked(
+            kernels::decode::combine::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, count, cube),
                 cube,

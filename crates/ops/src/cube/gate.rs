@@ -33,7 +33,7 @@ impl GateOps for CubeBackend {
         let address = address(&[&gate_up]);
         // SAFETY: a vector of the result for each unit below `count`
         unsafe {
-            kernels::gate::launch_unchecked(
+            kernels::rows::gate::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, count, cube),
                 cube,
@@ -59,7 +59,7 @@ impl GateOps for CubeBackend {
         let address = address(&[&gate_up]);
         // SAFETY: a vector of `upstream` for each unit below `count`, and two of the result
         unsafe {
-            kernels::gate_back::launch_unchecked(
+            kernels::rows::gate_back::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, count, cube),
                 cube,

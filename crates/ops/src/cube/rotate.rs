@@ -50,7 +50,7 @@ impl RotateOps for CubeBackend {
         let kind = element(&packed);
         // SAFETY: a unit below `count` reads and writes two vectors of a row, of which no other unit writes any
         unsafe {
-            kernels::rotate::launch_unchecked(
+            kernels::rows::rotate::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, count, cube),
                 cube,

@@ -89,7 +89,7 @@ impl SoftmaxOps for CubeBackend {
         let address = address(&[&before, &behind]);
         // SAFETY: a row of scores, and of results, for each cube below the number of rows
         unsafe {
-            kernels::softmax::launch_unchecked(
+            kernels::softmax::softmax::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, scores.rows(), CubeDim::new_1d(1)),
                 CubeDim::new_1d(scores.units() as u32),
@@ -131,7 +131,7 @@ impl SoftmaxOps for CubeBackend {
         let address = address(&[&to_before, &to_behind]);
         // SAFETY: as above
         unsafe {
-            kernels::softmax_back::launch_unchecked(
+            kernels::softmax::softmax_back::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, scores.rows(), CubeDim::new_1d(1)),
                 CubeDim::new_1d(scores.units() as u32),
@@ -159,7 +159,7 @@ impl SoftmaxOps for CubeBackend {
     }
 }
 
-/// Weights from scores (float32) against the prefix and against own tokens; shapes: [`kernels::softmax`], with heads and what stands beside
+/// Weights from scores (float32) against the prefix and against own tokens; shapes: [`kernels::softmax::softmax`], with heads and what stands beside
 /// them split or not.
 pub(super) fn weigh(
     [before, behind]: [Tensor<4>; 2],

@@ -33,7 +33,7 @@ impl TakeOps for CubeBackend {
         let address = address(&[&rows, &output]);
         // SAFETY: a vector of the result for each unit below `count`; the index names rows that there are
         unsafe {
-            kernels::take::launch_unchecked(
+            kernels::rows::take::launch_unchecked(
                 &client,
                 cubecl::calculate_cube_count_elemwise(&client, count, cube),
                 cube,
